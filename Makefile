@@ -1,0 +1,72 @@
+# Two commands are for everyone: `make demo` and `make test`. Each sets up what it needs first, and is quick when that
+# is done. `make help` lists the rest. PYTHON names the Python to use (3.11 to 3.13).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+# Recipes run here, wherever make was started.
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+BIN := .venv/bin
+HERE := cd '$(ROOT)' &&
+
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+# `make lock UPGRADE=1` moves to the newest versions; without it a lock changes only where the project asks for it.
+UPGRADE ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' '$(ROOT)/Makefile'
+
+.PHONY: demo
+demo: venv ## a real cluster on this machine, the router before it, and failures on purpose (KEEP=1, DEMO_ARGS=…)
+	@$(HERE) exec $(BIN)/fairlead demo $(DEMO_ARGS)
+
+.PHONY: test
+test: check ## everything that CI runs: the same as `make check`
+
+.PHONY: check
+check: lint types layers pytest ## format, lint, types, import layers and all tests that this machine can run
+
+.PHONY: lint
+lint: venv ## ruff: format and rules
+	@echo 'lint: format'
+	@$(HERE) $(BIN)/ruff format --quiet --diff . || { echo 'lint: run $(BIN)/ruff format' >&2; exit 1; }
+	@echo 'lint: rules'
+	@$(HERE) $(BIN)/ruff check --quiet .
+
+.PHONY: types
+types: venv ## mypy, strict, over all shipped packages
+	@echo 'types: all shipped packages'
+	@$(HERE) $(BIN)/mypy
+
+.PHONY: layers
+layers: venv ## import-linter: who may import whom
+	@echo 'layers: who may import whom'
+	@$(HERE) $(BIN)/lint-imports
+
+.PHONY: pytest
+pytest: venv ## the tests; what cannot run here says why (PYTEST_ARGS=…)
+	@echo 'pytest: all tiers that this machine can run'
+	@$(HERE) $(BIN)/pytest -rs $(PYTEST_ARGS)
+
+.PHONY: venv
+venv: ## .venv with the locked packages and the project, made again when a lock changed
+	@'$(ROOT)/bench/setup/venv.sh'
+
+.PHONY: lock
+lock: ## the lock files again from pyproject.toml (UPGRADE=1 for the newest versions)
+	@'$(ROOT)/bench/setup/lock.sh' $(if $(UPGRADE),--upgrade)
+
+.PHONY: proto
+proto: venv ## the generated code of the X Protocol's messages
+	@$(HERE) $(BIN)/python -m xproto.generate
+
+.PHONY: clean
+clean: ## removes what these commands made here (caches in the home directory stay)
+	@$(HERE) rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	@$(HERE) find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,111 @@
+"""Sets the demonstration's stage and strikes it: the sandbox, the publisher and the router."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.demo.children import Children
+from bench.demo.run import DOMAIN, START_TIMEOUT, DemoError, Stage
+from bench.sandbox.deadlines import wait_until
+from bench.sandbox.sandbox import Sandbox
+from router.api import NoRouterError, fetch
+from router.settings import ADMIN_PORT, DEFAULT_ROUTES
+
+Progress = Callable[[str], None]
+
+
+def set_up(directory: Path, progress: Progress) -> Stage:
+    """Start everything. What an earlier demonstration left in the directory is ended first.
+
+    Raises:
+        DemoError: the publisher or the router did not start.
+        SandboxError: the sandbox cannot be had here.
+    """
+    strike(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    sandbox = Sandbox(directory / "sandbox", progress=progress)
+    progress("starting three MySQL servers as a group")
+    sandbox.up()
+    children = Children(directory)
+    address, resolver = _free_address(), f"127.0.0.1:{_free_port()}"
+    stage = Stage(sandbox, children, address, resolver)
+    probe = sandbox.accounts["probe"]
+    account = ["--probe-user", probe.user, "--probe-password-file", str(probe.password_file)]
+    members = [f"--member={one.name}={one.host}:{one.port}/{one.x_port}" for one in sandbox.members]
+    children.start("publisher", ["srv", "serve", "--domain", DOMAIN, "--listen", resolver, *members, *account])
+    progress(f"publisher serves the SRV records of {DOMAIN} at {resolver}")
+    where = ["--bind", address, "--admin", stage.admin]
+    children.start("router", ["router", "--srv", DOMAIN, "--resolver", resolver, *where, *account])
+    if not wait_until(lambda: _ready(stage), START_TIMEOUT):
+        raise DemoError(f"the router is not ready after {START_TIMEOUT:g} s; see {children.log('router')}")
+    progress(f"router is ready on {address}")
+    return stage
+
+
+def strike(directory: Path) -> bool:
+    """End everything and leave nothing but logs; say whether there was anything."""
+    children = Children(directory)
+    ran = bool(children.running)
+    children.end()
+    return Sandbox(directory / "sandbox").down(purge=True) or ran
+
+
+def how_to_connect(stage: Stage, directory: Path) -> str:
+    """What a person needs to go on with a demonstration that was kept."""
+    app = stage.sandbox.accounts["app"]
+    return "\n".join(
+        [
+            f"router         {stage.address}, ports 6446 (read-write), 6447 (read-only), 6448/6449 (X Protocol)",
+            f"account        {app.user}, database {app.database}, password in {app.password_file}",
+            f"status         fairlead status --admin {stage.admin}; metrics: http://{stage.admin}/metrics",
+            f"SRV records    fairlead resolve {DOMAIN} --resolver {stage.resolver}",
+            f"members        fairlead sandbox status --dir {stage.sandbox.dir}",
+            f"end it         fairlead demo --end --dir {directory}",
+        ]
+    )
+
+
+def _ready(stage: Stage) -> bool:
+    for name in stage.children.running:
+        if not stage.children.alive(name):
+            raise DemoError(f"the {name} did not start; see {stage.children.log(name)}")
+    try:
+        [cluster] = fetch(stage.admin, "/api/v1/topology")["clusters"].values()
+    except NoRouterError:
+        return False
+    return len(cluster["members"]) == len(stage.sandbox.members) and all(one["offered"] for one in cluster["members"])
+
+
+def _free_address() -> str:
+    """A loopback address on which all the router's ports are free: 127.0.0.1, unless another router has it."""
+    ports = [int(str(route["port"])) for route in DEFAULT_ROUTES.values()] + [ADMIN_PORT]
+    for last in range(1, 255):
+        address = f"127.0.0.{last}"
+        if all(_can_bind(address, port) for port in ports):
+            return address
+    raise DemoError(f"no loopback address has ports {', '.join(map(str, ports))} free")
+
+
+def _can_bind(address: str, port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            sock.bind((address, port))
+            return True
+    return False
+
+
+def _free_port() -> int:
+    """A UDP and TCP port of loopback that nobody uses now."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = int(sock.getsockname()[1])
+        if _can_bind("127.0.0.1", port):
+            return port
+    raise DemoError("no port of 127.0.0.1 is free for DNS over both UDP and TCP")

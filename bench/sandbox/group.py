@@ -1,0 +1,234 @@
+"""The members as one group: who is online, starting the group, joining it, changing its primary. SQL over Unix
+sockets; knows neither processes nor networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from bench.sandbox.deadlines import PACE, wait_until
+from bench.sandbox.errors import SandboxError
+from bench.sandbox.grants import GRANTEES, recovery_statement
+from bench.sandbox.layout import Layout
+from bench.sandbox.statements import Result, StatementError, run
+from bench.sandbox.views import IN_GROUP, Seen, Standing, View, all_online, judge, most_advanced
+
+# Seconds.
+VIEW_TIMEOUT = 2.0
+# Without a majority for this long, the group does not come back by itself: longer than XCom takes to find out.
+LOST_AFTER = 8.0
+# A member that joins when it starts is left alone for this long: the group may have to expel its former self first.
+JOIN_PATIENCE = 15.0
+VIEW_QUERY = (
+    "SELECT @@server_uuid, COALESCE((SELECT view_id FROM performance_schema.replication_group_member_stats "
+    "WHERE member_id = @@server_uuid), ''), member_id, member_state, member_role "
+    "FROM performance_schema.replication_group_members"
+)
+HELD_QUERY = (
+    "SELECT @@GLOBAL.gtid_executed, GTID_SUBTRACT(COALESCE((SELECT received_transaction_set "
+    "FROM performance_schema.replication_connection_status WHERE channel_name = 'group_replication_applier'), ''), "
+    "@@GLOBAL.gtid_executed)"
+)
+# The sandbox asks what is, also of a new primary that holds others until it has caught up.
+UNHELD = "SET SESSION group_replication_consistency = 'EVENTUAL'"
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Group:
+    """The group of one sandbox."""
+
+    def __init__(self, layout: Layout, names: Sequence[str]) -> None:
+        self._layout = layout
+        self._names = tuple(names)
+        self._password = layout.password("admin")
+        self._replication_password = layout.password("replication")
+
+    def run(self, name: str, statements: list[str], timeout: float | None = None) -> Result:
+        """Run statements on a member as the administrator, in one session; return the last one's result.
+
+        Raises:
+            StatementError: the member refuses one or does not answer.
+        """
+        limits = {} if timeout is None else {"timeout": timeout}
+        return run(self._layout.socket(name), GRANTEES["admin"].user, self._password, statements, **limits)
+
+    def answers(self, name: str) -> bool:
+        """Whether the member takes statements."""
+        try:
+            self.run(name, ["SELECT 1"], VIEW_TIMEOUT)
+        except StatementError:
+            return False
+        return True
+
+    def views(self) -> dict[str, View]:
+        """Return the views of the members that answer."""
+        found = in_parallel(self._view, self._names)
+        return {name: view for name, view in zip(self._names, found, strict=True) if view is not None}
+
+    def standings(self) -> dict[str, Standing]:
+        """Return what to believe of the members that answer."""
+        return judge(self.views())
+
+    def form(self, names: Sequence[str], timeout: float) -> None:
+        """Make these members, whose servers run, one group: all ONLINE.
+
+        Where no group is left, it is started from the member that has the most transactions.
+
+        Raises:
+            SandboxError: it did not come about in time.
+        """
+        deadline = time.monotonic() + timeout
+        lost_since: float | None = None
+        begun: dict[str, Future[str]] = {}
+        executor = ThreadPoolExecutor(len(names), thread_name_prefix="sandbox-join")
+        try:
+            while True:
+                views = {name: view for name, view in self.views().items() if name in names}
+                standings = judge(views)
+                busy = [name for name, future in begun.items() if not future.done()]
+                if all_online(names, standings) and not busy:
+                    return
+                if time.monotonic() > deadline:
+                    troubles = {name: future.result() for name, future in begun.items() if future.done()}
+                    told = _told(names, standings, troubles)
+                    raise SandboxError(f"the group did not form within {timeout:.0f} s: {told}")
+                inside = {name for name in views if standings[name].state in IN_GROUP}
+                outside = [name for name in views if name not in inside and name not in busy]
+                if inside:
+                    lost_since = None
+                    # Two that join at once collide, and one of them tries again only after 5 s.
+                    if outside and inside.issuperset(busy):
+                        name = min(outside, key=lambda name: name in begun)
+                        begun[name] = executor.submit(self._try_join, name)
+                elif not busy and len(views) == len(names):
+                    lost_since = lost_since or time.monotonic()
+                    claims = any(view.own is not None and view.own.state in IN_GROUP for view in views.values())
+                    # Nobody founds a group while somebody may still be in one, or there would be two.
+                    if not claims or time.monotonic() - lost_since > LOST_AFTER:
+                        first = self._most_advanced(names)
+                        begun[first] = executor.submit(self._try_found, first)
+                time.sleep(PACE)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def bring_online(self, name: str, timeout: float, patience: float = JOIN_PATIENCE) -> None:
+        """Wait until a member is ONLINE, making it join when it does not by itself.
+
+        Args:
+            timeout: seconds.
+            patience: seconds in which it may find its way by itself.
+
+        Raises:
+            SandboxError: it is not ONLINE in time.
+        """
+        deadline = time.monotonic() + timeout
+        leave_until = time.monotonic() + patience
+        trouble = ""
+        while True:
+            standings = self.standings()
+            state = standings[name].state if name in standings else ""
+            if state == "ONLINE":
+                return
+            now = time.monotonic()
+            if now > deadline:
+                told = _told(self._names, standings, {name: trouble})
+                raise SandboxError(f"{name} is not ONLINE after {timeout:.0f} s: {told}")
+            if state and state not in IN_GROUP and now > leave_until:
+                trouble = self._try_join(name)
+                leave_until = time.monotonic() + 1
+            time.sleep(PACE)
+
+    def switch(self, name: str, timeout: float) -> None:
+        """Make a member the primary, in order: transactions in flight end first.
+
+        Raises:
+            SandboxError: the group refuses, or it takes longer than `timeout` seconds.
+        """
+        standings = self.standings()
+        if name not in standings or standings[name].state != "ONLINE":
+            raise SandboxError(f"{name} is not ONLINE, so it cannot become the primary: `fairlead sandbox status`")
+        if standings[name].role == "PRIMARY":
+            return
+        call = f"SELECT group_replication_set_as_primary('{standings[name].uuid}')"
+        try:
+            self.run(name, [UNHELD, call], timeout)
+        except StatementError as exc:
+            raise SandboxError(f"the group did not make {name} its primary: {exc}") from exc
+
+    def wait_writable(self, name: str, timeout: float) -> bool:
+        """Wait until a member takes writes; say whether it does."""
+        return wait_until(lambda: self._is_writable(name), timeout)
+
+    def _is_writable(self, name: str) -> bool:
+        try:
+            rows = self.run(name, ["SELECT @@GLOBAL.super_read_only"], VIEW_TIMEOUT).rows
+        except StatementError:
+            return False
+        return rows == ((0,),)
+
+    def _view(self, name: str) -> View | None:
+        try:
+            rows = self.run(name, [UNHELD, VIEW_QUERY], VIEW_TIMEOUT).rows
+        except StatementError:
+            return None
+        if not rows:
+            return None
+        seen = tuple(Seen(str(row[2]), str(row[3]), str(row[4])) for row in rows)
+        return View(str(rows[0][0]), str(rows[0][1]), seen)
+
+    def _most_advanced(self, names: Sequence[str]) -> str:
+        """Take every member out of whatever group it is in, and return the one that has the most transactions."""
+        in_parallel(self._leave, names)
+        rows = in_parallel(lambda name: self.run(name, [HELD_QUERY]).rows[0], names)
+        return most_advanced({name: [str(value) for value in row] for name, row in zip(names, rows, strict=True)})
+
+    def _try_found(self, name: str) -> str:
+        """Make a member found the group; return why it could not, or nothing."""
+        option = "SET GLOBAL group_replication_bootstrap_group ="
+        try:
+            try:
+                start = [f"{option} ON", "START GROUP_REPLICATION"]
+                self.run(name, [recovery_statement(self._replication_password), *start])
+            finally:
+                # Left on, a later start of this member would found a second group.
+                self.run(name, [f"{option} OFF"])
+        except StatementError as exc:
+            return str(exc)
+        return ""
+
+    def _leave(self, name: str) -> None:
+        self.run(name, ["STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF"])
+
+    def _try_join(self, name: str) -> str:
+        """Make a member join; return why it could not, or nothing."""
+        try:
+            self._leave(name)
+            self.run(name, [recovery_statement(self._replication_password), "START GROUP_REPLICATION"])
+        except StatementError as exc:
+            return str(exc)
+        return ""
+
+
+def in_parallel(call: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+    """Call a function on each item at once and return the answers in order; the first failure is raised."""
+    items = list(items)
+    if not items:
+        return []
+    executor = ThreadPoolExecutor(len(items), thread_name_prefix="sandbox")
+    try:
+        return [future.result() for future in [executor.submit(call, item) for item in items]]
+    finally:
+        # Ctrl-C does not wait for them: they end when the servers are stopped.
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _told(names: Sequence[str], standings: dict[str, Standing], troubles: dict[str, str]) -> str:
+    parts = []
+    for name in names:
+        state = standings[name].state if name in standings else "no answer"
+        parts.append(f"{name} {state}" + (f" ({troubles[name]})" if troubles.get(name) else ""))
+    return ", ".join(parts)

@@ -1,0 +1,139 @@
+"""`fairlead probe`: one member asked once, as a command for people and for health checks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.observations import Observation
+
+HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
+PASSWORD_VARIABLE = "FAIRLEAD_PROBE_PASSWORD"  # noqa: S105 - the variable's name
+
+
+def read_password(file: str | None, variable: str = PASSWORD_VARIABLE) -> str:
+    """The probe account's password from a file (its first line) or else from the environment.
+
+    Raises:
+        ValueError: neither is there; the message says what to do.
+    """
+    if file is not None:
+        try:
+            return Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ValueError(f"password file {file}: {getattr(exc, 'strerror', None) or exc}") from exc
+    if variable in os.environ:
+        return os.environ[variable]
+    raise ValueError(f"no password: name a file with --password-file, or set {variable}")
+
+
+def probe(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Ask one MySQL server how it is, over the X Protocol.
+
+    Exit status 0: healthy; 1: not healthy; 2: cannot tell.
+    """
+    parser.add_argument("address", metavar="HOST[:PORT]", help="the server's X Protocol address; default port 33060")
+    parser.add_argument("--user", help="account to ask with; without one only a sign of life can be told")
+    parser.add_argument("--password-file", metavar="FILE", help=f"its password; else ${PASSWORD_VARIABLE}")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for the whole probe (default 5)")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    return _run
+
+
+def _run(args: argparse.Namespace) -> int:
+    import asyncio
+    import json
+
+    from cluster.members import X_PORT, Member, parse_endpoint
+    from cluster.probe import Access, XProbe
+    from xproto.session import Login
+
+    try:
+        endpoint = parse_endpoint(args.address, X_PORT)
+        login = Login(args.user, read_password(args.password_file)) if args.user else None
+        if not 0 < args.timeout <= 3600:
+            raise ValueError(f"--timeout {args.timeout}: must be more than 0 and at most 3600 seconds")
+    except ValueError as error:
+        print(f"fairlead probe: {error}", file=sys.stderr)
+        return CANNOT_TELL
+
+    async def ask() -> Observation:
+        one = XProbe(Member(endpoint.host, None, endpoint), Access(login), timeout=args.timeout)
+        try:
+            return await one.look()
+        finally:
+            await one.close()
+
+    seen = asyncio.run(ask())
+    status, words = verdict(seen)
+    if args.json:
+        print(json.dumps(describe(seen, status, words), indent=2))
+    else:
+        print(f"{endpoint}: {words}")
+    return status
+
+
+def verdict(seen: Observation) -> tuple[int, str]:
+    """The exit status for an observation, and the reason in words."""
+    from cluster.diagnosis import has_quorum
+    from cluster.members import State
+    from cluster.observations import Outcome
+
+    report = seen.report
+    if report is None:
+        cannot_tell = seen.outcome in {Outcome.ALIVE, Outcome.DENIED, Outcome.TOO_MANY}
+        return (CANNOT_TELL if cannot_tell else UNHEALTHY), f"{seen.outcome.value}: {seen.detail}"
+    if report.offline_mode:
+        return UNHEALTHY, "it is in offline_mode"
+    writable = "read-only" if report.read_only else "writable"
+    own = report.own_row
+    if own is None:
+        if report.group_name:
+            return UNHEALTHY, "Group Replication is configured and not running"
+        return HEALTHY, f"standalone server, {writable}, MySQL {report.version}"
+    words = f"{own.role.value} {own.state.value}, {writable}, MySQL {report.version}"
+    if own.state is not State.ONLINE:
+        return UNHEALTHY, words
+    if not has_quorum(report):
+        return UNHEALTHY, f"{words}; it sees no majority of its group"
+    return HEALTHY, words
+
+
+def describe(seen: Observation, status: int, words: str) -> dict[str, object]:
+    """The observation as a JSON document."""
+    report = seen.report
+    document: dict[str, object] = {
+        "address": str(seen.member.x),
+        "verdict": {HEALTHY: "healthy", UNHEALTHY: "unhealthy", CANNOT_TELL: "cannot tell"}[status],
+        "reason": words,
+        "outcome": seen.outcome.value,
+    }
+    if report is not None:
+        document["server"] = {
+            "uuid": report.uuid,
+            "version": report.version,
+            "read_only": report.read_only,
+            "offline_mode": report.offline_mode,
+            "transactions_queued": report.queued,
+        }
+        document["group"] = {
+            "name": report.group_name,
+            "view": f"{report.view_id.prefix}:{report.view_id.counter}" if report.view_id else None,
+            "members": [
+                {
+                    "uuid": row.uuid,
+                    "host": row.host,
+                    "port": row.port,
+                    "role": row.role.value,
+                    "state": row.state.value,
+                    "version": row.version,
+                }
+                for row in report.rows
+            ],
+        }
+    return document

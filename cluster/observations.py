@@ -1,0 +1,81 @@
+"""What one probe of one member saw.
+
+Owns the frozen record; must not know how it was fetched, nor what follows from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cluster.members import Member, Role, State
+
+
+class Outcome(Enum):
+    """How one look at one member ended."""
+
+    ANSWERED = "answered"  # it answered every question
+    ALIVE = "alive"  # it speaks the X Protocol, but there were no credentials to ask with
+    OFFLINE_MODE = "offline-mode"  # it turns ordinary accounts away, as an expelled member does (error 3032)
+    REFUSED = "refused"  # nothing listens there, or the connection was reset
+    TIMEOUT = "timeout"
+    DENIED = "denied"  # wrong user, password, certificate or missing privilege
+    TOO_MANY = "too-many-connections"
+    BROKEN = "broken"  # it answered with something that is not the X Protocol, or an error nobody foresaw
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ViewId:
+    """A Group Replication view, `prefix:counter`. Within one prefix the higher counter is the later view."""
+
+    prefix: str
+    counter: int
+
+
+def parse_view_id(text: str | None) -> ViewId | None:
+    """Read VIEW_ID as `replication_group_member_stats` shows it; None where there is no usable one."""
+    prefix, colon, counter = (text or "").rpartition(":")
+    return ViewId(prefix, int(counter)) if colon and prefix and counter.isascii() and counter.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRow:
+    """One row of `performance_schema.replication_group_members`, as the probed member sees it."""
+
+    uuid: str
+    host: str
+    port: int
+    role: Role
+    state: State
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a member said of itself and of its group. `rows` is empty where Group Replication is not running."""
+
+    uuid: str
+    read_only: bool
+    offline_mode: bool
+    group_name: str
+    view_id: ViewId | None
+    rows: tuple[ViewRow, ...]
+    queued: int = 0  # transactions: waiting for certification, and in the applier's queue
+    threads_connected: int = 0
+    version: str = ""
+
+    @property
+    def own_row(self) -> ViewRow | None:
+        """The member's row about itself."""
+        return next((row for row in self.rows if row.uuid == self.uuid), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One probe's result. `taken_at` is monotonic seconds at the moment the question was sent."""
+
+    member: Member
+    taken_at: float
+    outcome: Outcome
+    report: Report | None = None
+    detail: str = ""  # for people: the error's own words

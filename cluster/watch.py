@@ -1,0 +1,220 @@
+"""A cluster followed: one probe a member, and a fresh topology after each look.
+
+Owns when to look. What is seen is judged in `diagnosis.py`; where the members come from is the caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from cluster.diagnosis import Policy, diagnose
+from cluster.members import Member, Role, State
+from cluster.observations import Observation
+from cluster.probe import Access, XProbe
+from cluster.topology import Topology, Trust, changes
+from xproto.notices import GroupReplicationStateChanged, Notice
+
+log = logging.getLogger("fairlead.cluster")
+
+Subscriber = Callable[[Topology, Topology], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When to look at members. All in seconds.
+
+    poll: between looks while all is calm; MySQL Router's metadata TTL.
+    timeout: for one look. Half of `Policy.max_age`, so that one lost look does not age a member out.
+    notice_interval: between two moments at which some member can deliver a notice: members take turns in being nudged
+        (`XProbe.nudge`). Without it notices are up to half a second late; 50 pings a second for a whole cluster cost
+        this process under 1 % of a core.
+    burst_interval: between looks after a notice: the group's change must be seen well within a person's notice,
+        and 100 looks a second cost a member less than one of its clients does.
+    burst: how long a notice keeps looks at that pace: roles change before the new primary is writable.
+    unsettled_interval: between looks while a majority answers and no member may be written to.
+    reconnect_ceiling: the longest wait before a member that does not answer is tried again.
+    """
+
+    poll: float = 0.5
+    timeout: float = 1.5
+    notice_interval: float = 0.02
+    burst_interval: float = 0.01
+    burst: float = 1.0
+    unsettled_interval: float = 0.05
+    reconnect_ceiling: float = 1.0
+
+
+class Watch:
+    """Follows a set of members and publishes `topology` by assignment.
+
+    Args:
+        access: how probes get in.
+        timing: when to look.
+        policy: how observations are judged.
+        on_observation: told of every look, for metrics.
+        clock: monotonic seconds.
+        rng: spreads reconnects.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        timing: Timing | None = None,
+        policy: Policy | None = None,
+        on_observation: Callable[[Observation], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.topology = Topology()
+        self.timing = timing or Timing()
+        self._access = access
+        self._policy = policy or Policy()
+        self._on_observation = on_observation
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._members: dict[str, Member] = {}
+        self._observations: dict[str, Observation] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._subscribers: list[Subscriber] = []
+        self._burst_until = 0.0
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Have `subscriber(old, new)` called, synchronously, whenever a fact of the topology changes."""
+        self._subscribers.append(subscriber)
+
+    def set_members(self, members: Iterable[Member]) -> None:
+        """Replace the set of members; probes of those that stay go on undisturbed."""
+        wanted = {member.name: member for member in members}
+        if wanted == self._members:
+            return
+        for name, member in self._members.items():
+            if wanted.get(name) != member:
+                self._observations.pop(name, None)
+                task = self._tasks.pop(name, None)
+                if task is not None:
+                    task.cancel()
+        self._members = wanted
+        self._start_missing()
+        self._judge()
+
+    @property
+    def seen(self) -> bool:
+        """Whether a first topology stands: a majority answered, or every member was asked at least once."""
+        asked = bool(self._members) and self._members.keys() <= self._observations.keys()
+        return asked or self.topology.trust is not Trust.BLIND
+
+    def look_now(self) -> None:
+        """Look at all members at once, and again in a short burst. Cheap to call often: looks coalesce."""
+        self._burst_until = self._clock() + self.timing.burst
+        for wake in self._wakes.values():
+            wake.set()
+
+    async def run(self) -> NoReturn:
+        """Probe until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._start_missing()
+                while True:  # observations age, whether or not new ones come
+                    await asyncio.sleep(self.timing.poll)
+                    self._judge()
+        finally:
+            self._group = None
+            self._tasks.clear()
+        raise AssertionError("unreachable")
+
+    def _start_missing(self) -> None:
+        if self._group is None:
+            return
+        for name, member in self._members.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._group.create_task(self._follow(member), name=f"probe {name}")
+
+    async def _follow(self, member: Member) -> None:
+        probe = XProbe(member, self._access, timeout=self.timing.timeout, on_notice=self._noticed, clock=self._clock)
+        wake = self._wakes[member.name] = asyncio.Event()
+        failures = 0
+        try:
+            while True:
+                wake.clear()
+                seen = await probe.look()
+                failures = 0 if seen.report else failures + 1
+                self._observed(seen)
+                pause = self._pause() if failures == 0 else self._backoff(failures)
+                if await self._rest(probe, wake, seen.taken_at + pause):
+                    # Asked to look now, but never more often than a burst does: a flood of notices is one hint.
+                    await asyncio.sleep(max(0.0, seen.taken_at + self.timing.burst_interval - self._clock()))
+        finally:
+            if self._wakes.get(member.name) is wake:
+                del self._wakes[member.name]
+            await probe.close()
+
+    async def _rest(self, probe: XProbe, wake: asyncio.Event, until: float) -> bool:
+        """Wait for the time of the next look, listening for notices; say whether one is wanted before."""
+        while (left := until - self._clock()) > 0:
+            turn = self.timing.notice_interval * len(self._members) if probe.hears_notices else left
+            try:
+                async with asyncio.timeout(min(left, turn)):
+                    await wake.wait()
+                    return True
+            except TimeoutError:
+                if turn < left and not await probe.nudge():
+                    return True
+        return False
+
+    def _pause(self) -> float:
+        if self._clock() < self._burst_until:
+            return self.timing.burst_interval
+        if self.topology.trust is Trust.QUORUM and not self.topology.primaries():
+            return self.timing.unsettled_interval
+        return self.timing.poll
+
+    def _backoff(self, failures: int) -> float:
+        ceiling = min(self.timing.reconnect_ceiling, self.timing.unsettled_interval * 2.0 ** min(failures, 16))
+        return ceiling * self._rng.uniform(0.5, 1.0)
+
+    def _noticed(self, notice: Notice) -> None:
+        if isinstance(notice, GroupReplicationStateChanged):
+            log.debug("notice %r", notice)
+            self.look_now()
+
+    def _observed(self, seen: Observation) -> None:
+        if self._members.get(seen.member.name) != seen.member:
+            return
+        self._observations[seen.member.name] = seen
+        if self._on_observation is not None:
+            self._on_observation(seen)
+        self._judge()
+
+    def _judge(self) -> None:
+        old = self.topology
+        new = diagnose(self._members.values(), self._observations, now=self._clock(), previous=old, policy=self._policy)
+        self.topology = new
+        if new.version == old.version:
+            return
+        for line in changes(old, new):
+            log.info("topology v%d: %s", new.version, line)
+        if _lost_writer(old, new):
+            self.look_now()
+        for subscriber in self._subscribers:
+            subscriber(old, new)
+
+
+def _lost_writer(old: Topology, new: Topology) -> bool:
+    """Whether roles are moving: worth a burst even where no notice came."""
+    before = {status.member.name for status in old.primaries()}
+    after = {status.member.name for status in new.primaries()}
+    rising = any(
+        status.role is Role.PRIMARY and status.state is State.ONLINE and status.offered is None
+        for status in new.members
+    )
+    return bool(before - after) or rising

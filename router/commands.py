@@ -1,0 +1,152 @@
+"""`fairlead router` and `fairlead status`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from router.settings import Settings
+
+FAILED, USAGE = 1, 2
+
+
+def router(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Run the routing proxy.
+
+    Configured by a TOML file, or by flags alone: an SRV name is enough. Ports are MySQL Router's: 6446 and 6447
+    classic protocol read-write and read-only, 6448 and 6449 the same for the X Protocol, 8443 HTTP.
+    """
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration; flags override it")
+    parser.add_argument("--check", action="store_true", help="check the configuration, print what it means, and end")
+    parser.add_argument("--srv", metavar="DOMAIN", help="the cluster's domain, under which _mysql._tcp is looked up")
+    parser.add_argument(
+        "--resolver", action="append", metavar="ADDR[:PORT]", help="DNS server to ask (repeatable); else resolv.conf's"
+    )
+    parser.add_argument("--probe-user", metavar="USER", help="account for health checks")
+    parser.add_argument("--probe-password-file", metavar="FILE", help="its password; else $FAIRLEAD_PROBE_PASSWORD")
+    parser.add_argument("--bind", metavar="ADDR", help="address of the four usual routes (default 127.0.0.1)")
+    parser.add_argument("--admin", metavar="ADDR:PORT", help="address of the HTTP listener (default 127.0.0.1:8443)")
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return _run_router
+
+
+def _run_router(args: argparse.Namespace) -> int:
+    from router.settings import SettingsError
+
+    try:
+        settings, passwords = _settings(args)
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            print(f"fairlead router: {line}", file=sys.stderr)
+        return USAGE
+    if args.check:
+        print(_explain(settings))
+        return 0
+
+    import uvloop
+
+    from router.logs import start
+    from router.service import Router
+
+    start(args.log_level)
+
+    async def serve() -> None:
+        await Router(settings, passwords).run()
+
+    try:
+        uvloop.run(serve())
+    except SettingsError as error:
+        print(f"fairlead router: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
+    from cluster.commands import read_password
+    from router.settings import SettingsError, default_routes, load, parse
+
+    document: dict[str, Any] = load(args.config) if args.config else {}
+    flags = {
+        "srv": args.srv,
+        "resolvers": args.resolver,
+        "probe_user": args.probe_user,
+        "probe_password_file": args.probe_password_file,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    if given:
+        clusters = document.setdefault("clusters", {})
+        if not isinstance(clusters, dict) or len(clusters) > 1:
+            raise SettingsError(
+                "flags for a cluster need a configuration with at most one cluster; use [clusters.NAME]"
+            )
+        name = next(iter(clusters), "main")
+        clusters[name] = {**clusters.get(name, {}), **given}
+    if "clusters" not in document:
+        raise SettingsError("no cluster: name a configuration with --config, or the cluster's domain with --srv")
+    if args.bind is not None:
+        document["routes"] = default_routes(args.bind)
+    if args.admin is not None:
+        document["admin"] = {**document.get("admin", {}), "listen": args.admin}
+    settings = parse(document)
+    passwords = {}
+    for name, cluster in settings.clusters.items():
+        if cluster.probe_user:
+            try:
+                file = cluster.probe_password_file
+                passwords[name] = read_password(str(file) if file else None)
+            except ValueError as exc:
+                raise SettingsError(f"clusters.{name}.probe_password_file: {exc}") from exc
+    return settings, passwords
+
+
+def _explain(settings: Settings) -> str:
+    lines = ["The configuration is valid."]
+    for name, cluster in settings.clusters.items():
+        servers = ", ".join(map(str, cluster.resolvers)) or "the name servers of /etc/resolv.conf"
+        probes = (
+            f"probed as {cluster.probe_user}"
+            if cluster.probe_user
+            else "probed without an account: no roles, no routing"
+        )
+        lines.append(
+            f"cluster {name}: _mysql._tcp.{cluster.srv} and _mysqlx._tcp.{cluster.srv} from {servers}; {probes}"
+        )
+    for name, route in settings.routes.items():
+        strategy = route.strategy.value if route.strategy else ""
+        lines.append(
+            f"route {name}: {route.listen}, {route.protocol.value} protocol, to {route.destination.value} members of"
+            f" {settings.cluster_of(route)}, {strategy}"
+        )
+    lines.append(f"admin: http://{settings.admin.listen}" if settings.admin.enabled else "admin: off")
+    return "\n".join(lines)
+
+
+def status(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Show what a running router sees and does."""
+    parser.add_argument(
+        "--admin",
+        default="127.0.0.1:8443",
+        metavar="ADDR:PORT",
+        help="the router's HTTP listener (default 127.0.0.1:8443)",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+    return _run_status
+
+
+def _run_status(args: argparse.Namespace) -> int:
+    import json
+
+    from router.api import NoRouterError, fetch
+    from router.tables import status_tables
+
+    try:
+        documents = {**fetch(args.admin, "/api/v1/topology"), **fetch(args.admin, "/api/v1/routes")}
+    except NoRouterError as error:
+        print(f"fairlead status: no router answers at {args.admin}: {error}; name it with --admin", file=sys.stderr)
+        return FAILED
+    print(json.dumps(documents, indent=2) if args.json else status_tables(documents))
+    return 0

@@ -1,0 +1,76 @@
+"""The listening socket of a route. Owns its options and its end; what happens on a connection is the session's."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from cluster.members import Endpoint
+from router.sessions import Port
+
+BACKLOG = 4096
+"""Connections the kernel keeps before they are accepted: a reconnect storm after a failover must find room. The
+kernel's own limit (net.core.somaxconn) may be lower."""
+
+KEEPALIVE_IDLE = 60
+"""Seconds without a byte before a silent client's host is asked whether it still exists; then every 10 s, 6 times."""
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the message names it."""
+
+
+def open_socket(endpoint: Endpoint) -> socket.socket:
+    """A TCP socket bound to the address; accepted connections inherit its keepalive.
+
+    Raises:
+        ListenError: the address is taken, not ours, or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((endpoint.host, endpoint.port))
+    except OSError as exc:
+        sock.close()
+        raise ListenError(f"{endpoint}: {exc.strerror}") from exc
+    return sock
+
+
+class Listener:
+    """Accepts connections for one port until it is closed."""
+
+    def __init__(self, port: Port, sock: socket.socket) -> None:
+        self.port = port
+        self._sock = sock
+        self._server: asyncio.Server | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address it is bound to, with the port number that the kernel chose where 0 was asked for."""
+        host, port = self._sock.getsockname()[:2]
+        return Endpoint(host, port)
+
+    @property
+    def listening(self) -> bool:
+        """Whether new connections are accepted."""
+        return self._server is not None
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self.port.accept, sock=self._sock, backlog=BACKLOG)
+
+    def close(self) -> None:
+        """Accept no more; sessions live on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._sock.close()

@@ -1,0 +1,112 @@
+"""Which members a route may use, and in which order.
+
+Owns strategies and the rule that ends sessions. Pure: topology, load and turn are given. Must not know sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cluster.members import Endpoint, Member, Role, State
+from cluster.topology import MemberStatus, Topology, Trust
+from router.settings import Destination, Protocol, StrategyName
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a listening port stands for. Times in seconds."""
+
+    name: str
+    protocol: Protocol
+    destination: Destination
+    strategy: StrategyName
+    fallback_to_primary: bool
+    topology_max_age: float
+    parking_timeout: float
+    parking_limit: int
+    connect_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A member to dial, and where."""
+
+    member: Member
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Candidates in the order to try them; where there are none, `reason` says why."""
+
+    candidates: tuple[Candidate, ...]
+    reason: str = ""
+
+
+Strategy = Callable[[list[MemberStatus], int], list[MemberStatus]]
+
+
+def _first_available(members: list[MemberStatus], turn: int) -> list[MemberStatus]:
+    return members
+
+
+def _round_robin(members: list[MemberStatus], turn: int) -> list[MemberStatus]:
+    start = turn % len(members) if members else 0
+    return members[start:] + members[:start]
+
+
+STRATEGIES: Mapping[StrategyName, Strategy] = {
+    StrategyName.FIRST_AVAILABLE: _first_available,
+    StrategyName.ROUND_ROBIN: _round_robin,
+}
+
+
+def pick(topology: Topology, route: Route, *, turn: int, now: float) -> Pick:
+    """Order the members that a new session of this route may use.
+
+    Args:
+        topology: the latest one.
+        route: the port the session came to.
+        turn: counts the route's sessions; strategies that rotate go by it.
+        now: monotonic seconds, the clock of `Topology.taken_at`.
+    """
+    if topology.trust is Trust.NO_QUORUM:
+        return Pick((), topology.reason)
+    if topology.trust is Trust.BLIND and now - topology.taken_at > route.topology_max_age:
+        return Pick((), f"{topology.reason}, and what was known before is too old to use")
+    order = STRATEGIES[route.strategy]
+    if route.destination is Destination.PRIMARY:
+        usable = order(list(topology.primaries()), turn)
+    else:
+        usable = order(list(topology.secondaries()), turn)
+        if route.fallback_to_primary:
+            usable += topology.primaries()
+    candidates = []
+    for status in usable:
+        endpoint = endpoint_of(status.member, route)
+        if endpoint is not None:
+            candidates.append(Candidate(status.member, endpoint))
+    return Pick(tuple(candidates), "" if candidates else f"no {route.destination.value} is available")
+
+
+def endpoint_of(member: Member, route: Route) -> Endpoint | None:
+    """Where a member speaks the route's protocol."""
+    return member.classic if route.protocol is Protocol.CLASSIC else member.x
+
+
+def may_stay(topology: Topology, route: Route, member: Member) -> bool:
+    """Whether a session that is attached to `member` may live on under a new topology.
+
+    On a PRIMARY route only while the member is offered as PRIMARY, for a write must never reach a demoted one. On a
+    SECONDARY route while the majority has it ONLINE, whatever its role became. While nobody can be asked (BLIND),
+    and where DNS merely stopped listing a member that serves reads, nothing is known against it.
+    """
+    if topology.trust is Trust.BLIND:
+        return True
+    status = topology.status_of(member.name)
+    if route.destination is Destination.PRIMARY:
+        return status is not None and status.member == member and status.offered is Role.PRIMARY
+    if topology.trust is Trust.NO_QUORUM:
+        return False
+    return status is None or status.member != member or status.state is State.ONLINE

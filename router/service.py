@@ -1,0 +1,179 @@
+"""The router as one running thing: watchers, ports and the admin listener, from start to drain.
+
+Owns the order of starting and ending. The parts know each other only through what is handed to them here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from enum import Enum
+
+from cluster.diagnosis import Policy
+from cluster.observations import Observation, Outcome
+from cluster.probe import Access
+from cluster.watch import Timing, Watch
+from router.admin import Admin
+from router.listener import Listener, ListenError, open_socket
+from router.routes import Route
+from router.sessions import Port
+from router.settings import ClusterSettings, Settings, SettingsError
+from router.watcher import Watcher
+from srv.resolver import Resolver
+from xproto.session import Login
+
+log = logging.getLogger("fairlead.router")
+
+
+class Phase(Enum):
+    """Where the process stands: STARTING -> SERVING -> DRAINING -> ENDED."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    ENDED = "ended"
+
+
+class Looks:
+    """How many looks at each member ended how; for metrics."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, Outcome], int] = {}
+
+    def add(self, seen: Observation) -> None:
+        """Count one."""
+        key = seen.member.name, seen.outcome
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+
+class Router:
+    """Everything that one configuration asks for.
+
+    Args:
+        settings: what to run.
+        passwords: the probe account's password by cluster name, for clusters with a `probe_user`.
+    """
+
+    def __init__(self, settings: Settings, passwords: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.phase = Phase.STARTING
+        self.started_at = time.time()
+        self.watchers: dict[str, Watcher] = {}
+        self.looks: dict[str, Looks] = {}
+        self.listeners: dict[str, Listener] = {}
+        self._stops = 0
+        self._stop = asyncio.Event()
+        for name, cluster in settings.clusters.items():
+            self.looks[name] = Looks()
+            self.watchers[name] = _watcher(cluster, passwords.get(name), self.looks[name])
+
+    def not_ready_because(self) -> str:
+        """Why no new connections should be sent here; empty where they should.
+
+        Ready is: listening, a first topology of every cluster seen, not draining. Never "there is a primary now", or
+        every router would leave its load balancer at the very moment when parking is needed.
+        """
+        if self.phase is not Phase.SERVING:
+            return str(self.phase.value)
+        unseen = [name for name, watcher in self.watchers.items() if not watcher.watch.seen]
+        return f"no topology seen yet of {', '.join(unseen)}" if unseen else ""
+
+    def stop(self) -> None:
+        """Drain, then end. Called again: end now."""
+        self._stops += 1
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop` is called or SIGTERM or SIGINT comes.
+
+        Raises:
+            SettingsError: an address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.stop)
+        admin = Admin(self)
+        try:
+            async with asyncio.TaskGroup() as attaching, asyncio.TaskGroup() as following:
+                self._bind(attaching)
+                await admin.start()
+                owned = [
+                    following.create_task(watcher.run(), name=f"cluster {name}")
+                    for name, watcher in self.watchers.items()
+                ]
+                for listener in self.listeners.values():
+                    await listener.start()
+                    log.info("route %s listens on %s", listener.port.route.name, listener.endpoint)
+                self.phase = Phase.SERVING
+                await self._stop.wait()
+                await self._drain()
+                for task in owned:
+                    task.cancel()
+        finally:
+            self.phase = Phase.ENDED
+            for listener in self.listeners.values():
+                listener.close()
+            await admin.close()
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(signum)
+
+    def _bind(self, attaching: asyncio.TaskGroup) -> None:
+        for name, chosen in self.settings.routes.items():
+            cluster = self.settings.cluster_of(chosen)
+            watch = self.watchers[cluster].watch
+            assert chosen.strategy is not None  # noqa: S101 - the settings' own check has set it
+            route = Route(
+                name=name,
+                protocol=chosen.protocol,
+                destination=chosen.destination,
+                strategy=chosen.strategy,
+                fallback_to_primary=chosen.fallback_to_primary,
+                topology_max_age=self.settings.clusters[cluster].topology_max_age,
+                parking_timeout=chosen.parking_timeout,
+                parking_limit=chosen.parking_limit,
+                connect_timeout=chosen.connect_timeout,
+            )
+            port = Port(route, lambda watch=watch: watch.topology, attaching)  # type: ignore[misc]
+            watch.subscribe(lambda _, new, port=port: port.topology_changed(new))  # type: ignore[misc]
+            try:
+                self.listeners[name] = Listener(port, open_socket(chosen.listen))
+            except ListenError as exc:
+                raise SettingsError(f"routes.{name}.listen: {exc}") from exc
+
+    async def _drain(self) -> None:
+        self.phase = Phase.DRAINING
+        ports = [listener.port for listener in self.listeners.values()]
+        for listener in self.listeners.values():
+            listener.close()
+        left = sum(len(port.sessions) for port in ports)
+        log.info("draining: %d sessions have %g s to end", left, self.settings.drain_timeout)
+        deadline = time.monotonic() + self.settings.drain_timeout
+        self._stop.clear()
+        while any(port.sessions for port in ports) and time.monotonic() < deadline and self._stops < 2:
+            try:
+                async with asyncio.timeout(0.05):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+        cut = 0
+        for port in ports:
+            for session in list(port.sessions.values()):
+                session.cut("the router ends")
+                cut += 1
+        log.info("drained: %d sessions had to be cut", cut)
+
+
+def _watcher(cluster: ClusterSettings, password: str | None, looks: Looks) -> Watcher:
+    login = Login(cluster.probe_user, password or "") if cluster.probe_user else None
+    watch = Watch(
+        Access(login),
+        timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
+        policy=Policy(max_age=2 * max(cluster.probe_timeout, cluster.poll_interval)),
+        on_observation=looks.add,
+    )
+    nameservers = [(server.host, server.port) for server in cluster.resolvers]
+    resolver = Resolver(nameservers) if nameservers else Resolver()
+    return Watcher(cluster.srv, resolver, watch, keep_last_good=cluster.dns_keep_last_good)

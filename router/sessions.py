@@ -1,0 +1,297 @@
+"""One client connection and what it is attached to.
+
+Owns a session's states and its way to a member: pick, dial, park, join or refuse. Must not know how members are found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from cluster.members import Member
+from cluster.topology import Topology
+from router.refusals import Refusal, draining, encode, no_member, parking_full
+from router.routes import Candidate, Route, may_stay, pick
+from router.splice import End, Side
+
+log = logging.getLogger("fairlead.router")
+
+# Seconds between tries to dial members that refuse while the topology still offers them: doubled from the first to the
+# last. A new topology interrupts the wait, so this matters only for members that come back unchanged.
+FIRST_RETRY = 0.1
+LAST_RETRY = 1.0
+
+
+class Phase(Enum):
+    """Where a session stands. CONNECTING <-> PARKED -> JOINED -> ENDED; every phase may go straight to ENDED."""
+
+    CONNECTING = "connecting"
+    PARKED = "parked"
+    JOINED = "joined"
+    ENDED = "ended"
+
+
+class Tally:
+    """What a route has counted since the router started."""
+
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "cut",
+        "dial_failures",
+        "joined",
+        "parked",
+        "parked_seconds",
+        "refused",
+        "started",
+    )
+
+    def __init__(self) -> None:
+        self.started = 0  # sessions accepted
+        self.refused: dict[int, int] = {}  # sessions answered with an error, by its code
+        self.parked = 0  # sessions that had to wait
+        self.parked_seconds = 0.0  # the time they waited, summed
+        self.cut = 0  # sessions ended because their member was demoted or lost
+        self.joined: dict[str, int] = {}  # sessions, by member
+        self.dial_failures: dict[str, int] = {}  # by member
+        self.bytes_in = 0  # client to member, of ended sessions
+        self.bytes_out = 0
+
+
+class Port:
+    """A route at work: its sessions and counts, and the latest topology of its cluster.
+
+    Args:
+        route: what the port stands for.
+        topology: gives the cluster's latest topology.
+        tasks: owns the tasks of sessions that are not attached yet.
+    """
+
+    def __init__(self, route: Route, topology: Callable[[], Topology], tasks: asyncio.TaskGroup) -> None:
+        self.route = route
+        self.tasks = tasks
+        self.topology = topology
+        self.sessions: dict[int, Session] = {}
+        self.tally = Tally()
+        self.parked_now = 0
+        self.draining = False
+        self.turns: Iterator[int] = itertools.count()
+        self._changed = asyncio.Event()
+
+    def accept(self) -> asyncio.Protocol:
+        """A protocol for one new connection, for `loop.create_server`."""
+        return Session(self, asyncio.get_running_loop()).client
+
+    def topology_changed(self, new: Topology) -> None:
+        """Cut the sessions that may not stay, and let the waiting ones look again."""
+        for session in list(self.sessions.values()):
+            session.topology_changed(new)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def wait_for_change(self, timeout: float) -> None:
+        """Return at the next topology, or after `timeout` seconds."""
+        changed = self._changed
+        try:
+            async with asyncio.timeout(timeout):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+
+class Session:
+    """One client's connection through a port."""
+
+    __slots__ = (
+        "_attaching",
+        "_client_address",
+        "_dialing",
+        "_member_end",
+        "client",
+        "id",
+        "loop",
+        "member",
+        "phase",
+        "port",
+        "since",
+    )
+    _ids = itertools.count(1)
+
+    def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
+        self.id = next(Session._ids)
+        self.port = port
+        self.loop = loop
+        self.phase = Phase.CONNECTING
+        self.since = time.monotonic()
+        self.member: Member | None = None
+        self.client = End(self, Side.CLIENT, loop)
+        self._member_end: End | None = None
+        self._attaching: asyncio.Task[None] | None = None
+        self._dialing: tuple[Member, asyncio.Timeout] | None = None
+        self._client_address = ""
+
+    @property
+    def peer(self) -> str:
+        """The client's address, as text."""
+        return self._client_address
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes received from the client."""
+        return self.client.received
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes received from the member."""
+        return self._member_end.received if self._member_end is not None else 0
+
+    def end_connected(self, side: Side) -> None:
+        """Start looking for a member once the client is there."""
+        if side is not Side.CLIENT or self.client.transport is None:
+            return
+        self._client_address = _address(self.client.transport)
+        self.port.sessions[self.id] = self
+        self.port.tally.started += 1
+        if self.port.draining:
+            self._refuse(draining())
+            return
+        self._attaching = self.port.tasks.create_task(self._attach(), name=f"session {self.id}")
+
+    def end_closed(self, side: Side, error: Exception | None) -> None:
+        """Account for the session once both ends are closed."""
+        if self._attaching is not None and side is Side.CLIENT:
+            self._attaching.cancel()
+        other = self._member_end if side is Side.CLIENT else self.client
+        if side is Side.MEMBER and self.phase is Phase.JOINED and not self.client.eof:
+            words = "session %d: %s closed it, client %s, route %s, %d bytes in, %d out, %.1f s"
+            age = time.monotonic() - self.since
+            name = self.member.name if self.member else "the member"
+            log.info(words, self.id, name, self.peer, self.port.route.name, self.bytes_in, self.bytes_out, age)
+        if self.phase is Phase.JOINED:
+            self.phase = Phase.ENDED
+        if other is None or other.transport is None:
+            self._forget()
+
+    def cut(self, why: str) -> None:
+        """End both sides at once."""
+        if self.phase is not Phase.ENDED:
+            log.info("session %d: cut, client %s, route %s: %s", self.id, self.peer, self.port.route.name, why)
+            self.port.tally.cut += 1
+        self.phase = Phase.ENDED
+        self._abort()
+
+    def _abort(self) -> None:
+        for end in (self._member_end, self.client):
+            if end is not None:
+                end.abort()
+
+    def _forget(self) -> None:
+        self.phase = Phase.ENDED
+        if self.port.sessions.pop(self.id, None) is not None:
+            self.port.tally.bytes_in += self.bytes_in
+            self.port.tally.bytes_out += self.bytes_out
+
+    async def _attach(self) -> None:
+        try:
+            await self._find_member()
+        except Exception:  # a fault here must end one session, not the router
+            log.exception("session %d: ended by a fault of the router, client %s", self.id, self.peer)
+            self._abort()
+        finally:
+            self._attaching = None
+
+    async def _find_member(self) -> None:
+        route, tally = self.port.route, self.port.tally
+        deadline = self.since + route.parking_timeout
+        last_dial = self.since + max(route.parking_timeout, route.connect_timeout)
+        turn, retry, parked_at = next(self.port.turns), FIRST_RETRY, 0.0
+        try:
+            while True:
+                topology = self.port.topology()
+                choice = pick(topology, route, turn=turn, now=time.monotonic())
+                reason = choice.reason
+                for candidate in choice.candidates:
+                    left = last_dial - time.monotonic()
+                    if left <= 0 or self.port.topology().version != topology.version:
+                        break
+                    failure = await self._dial(candidate, min(route.connect_timeout, left))
+                    if not failure:
+                        return
+                    reason = failure
+                now = time.monotonic()
+                if now >= deadline:
+                    self._refuse(no_member(route.name, reason, now - self.since))
+                    return
+                if not parked_at:
+                    if self.port.parked_now >= route.parking_limit:
+                        self._refuse(parking_full(route.name, route.parking_limit))
+                        return
+                    parked_at, self.phase = now, Phase.PARKED
+                    self.port.parked_now += 1
+                    tally.parked += 1
+                    log.debug("session %d: parked, client %s, route %s: %s", self.id, self.peer, route.name, reason)
+                if self.port.topology().version != topology.version:
+                    continue
+                # A candidate that would not have it is tried again; where there is none, only a topology helps.
+                await self.port.wait_for_change(min(deadline - now, retry) if choice.candidates else deadline - now)
+                retry = min(retry * 2, LAST_RETRY)
+        finally:
+            if parked_at:
+                self.port.parked_now -= 1
+                tally.parked_seconds += time.monotonic() - parked_at
+
+    async def _dial(self, candidate: Candidate, timeout: float) -> str:
+        """Connect and join; return why that failed, or an empty text."""
+        end = End(self, Side.MEMBER, self.loop)
+        member, endpoint = candidate.member, candidate.endpoint
+        try:
+            async with asyncio.timeout(timeout) as bound:
+                self._dialing = member, bound
+                await self.loop.create_connection(lambda: end, endpoint.host, endpoint.port)
+            # The topology may have moved on while the connection was made.
+            if not may_stay(self.port.topology(), self.port.route, member) or end.transport is None:
+                return f"{member.name} is no longer offered"
+            self._join(member, end)
+            return ""
+        except TimeoutError:
+            failure = f"{member.name} at {endpoint} did not accept within {timeout:.1f} s"
+        except OSError as error:
+            failure = f"{member.name} at {endpoint}: {error.strerror or error}"
+        finally:
+            self._dialing = None
+            if self._member_end is not end:
+                end.abort()
+        failures = self.port.tally.dial_failures
+        failures[member.name] = failures.get(member.name, 0) + 1
+        return failure
+
+    def topology_changed(self, new: Topology) -> None:
+        """End the session, or its attempt to connect, where its member is no longer fit for the route."""
+        route = self.port.route
+        if self.member is not None and not may_stay(new, route, self.member):
+            self.cut(f"{self.member.name} is no longer offered as {route.destination.value}")
+        elif self._dialing is not None and not may_stay(new, route, self._dialing[0]):
+            self._dialing[1].reschedule(self.loop.time())
+
+    def _join(self, member: Member, end: End) -> None:
+        self.member, self._member_end, self.phase = member, end, Phase.JOINED
+        joined = self.port.tally.joined
+        joined[member.name] = joined.get(member.name, 0) + 1
+        self.client.join(end)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        route = self.port.route
+        refused = self.port.tally.refused
+        refused[refusal.code] = refused.get(refusal.code, 0) + 1
+        log.info("session %d: refused, client %s: %d %s", self.id, self.peer, refusal.code, refusal.message)
+        self.phase = Phase.ENDED
+        self.client.say_last(encode(refusal, route.protocol))
+
+
+def _address(transport: asyncio.Transport) -> str:
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "unknown")

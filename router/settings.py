@@ -1,0 +1,275 @@
+"""The router's configuration: TOML or flags in, one frozen value out.
+
+Owns every option's name, unit, default and reason, and the words of each error. Must not know the running router.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from cluster.members import Endpoint, parse_endpoint
+
+DNS_PORT = 53
+ADMIN_PORT = 8443
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. Each line names a key, its value and what would be right."""
+
+
+class _WrongError(ValueError):
+    """Found by a check that sees more than one value: the key is not pydantic's to know."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class Protocol(Enum):
+    """What a route's clients speak. The listening port decides it, never a look at the bytes."""
+
+    CLASSIC = "classic"
+    X = "x"
+
+
+class Destination(Enum):
+    """The role a route leads to."""
+
+    PRIMARY = "PRIMARY"
+    SECONDARY = "SECONDARY"
+
+
+class StrategyName(Enum):
+    """How a route orders the members it may use."""
+
+    FIRST_AVAILABLE = "first-available"
+    ROUND_ROBIN = "round-robin"
+
+
+def _address(default_port: int | None) -> BeforeValidator:
+    def read(value: object) -> object:
+        if isinstance(value, Endpoint):
+            return value
+        if not isinstance(value, str):
+            raise ValueError('must be a text like "127.0.0.1:6446"')
+        endpoint = parse_endpoint(value, default_port or 0)
+        if endpoint.port == 0:
+            raise ValueError('the port is missing; write ADDRESS:PORT, like "127.0.0.1:6446"')
+        try:
+            ipaddress.ip_address(endpoint.host)
+        except ValueError:
+            raise ValueError(f"{endpoint.host!r} is not an IP address; write one, like 127.0.0.1 or [::1]") from None
+        return endpoint
+
+    return BeforeValidator(read)
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ClusterSettings(_Table):
+    """`[clusters.NAME]`: where a cluster's members are learned and how they are asked."""
+
+    srv: Annotated[str, Field(min_length=1, max_length=240)]
+    """The cluster's domain: `_mysql._tcp.` and `_mysqlx._tcp.` are put before it."""
+    resolvers: tuple[Annotated[Endpoint, _address(DNS_PORT)], ...] = ()
+    """DNS servers, `ADDRESS[:PORT]`, tried in this order. Empty: those of /etc/resolv.conf."""
+    probe_user: str = ""
+    """Account for health checks; needs SELECT on two tables of performance_schema."""
+    probe_password_file: Path | None = None
+    """File with its password in the first line. Else the environment's FAIRLEAD_PROBE_PASSWORD."""
+    poll_interval: Annotated[float, Field(ge=0.05, le=60)] = 0.5
+    """Seconds between looks at a member. Notices come in between; this is for what they miss."""
+    probe_timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.5
+    """Seconds for one look, connecting included."""
+    topology_max_age: Annotated[float, Field(ge=1, le=86400)] = 30.0
+    """Seconds for which the last known roles serve new sessions while no member can be asked."""
+    dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = 3600.0
+    """Seconds for which the last good DNS answer stands while there is no new one."""
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        name = self.srv.rstrip(".").lower()
+        for prefix in ("_mysql._tcp.", "_mysqlx._tcp."):
+            name = name.removeprefix(prefix)
+        if not all(0 < len(label) <= 63 for label in name.split(".")):
+            raise _WrongError("srv", f"{self.srv!r} is not a domain name; write one like db.example.com")
+        object.__setattr__(self, "srv", name)
+        return self
+
+
+class RouteSettings(_Table):
+    """`[routes.NAME]`: a listening port."""
+
+    listen: Annotated[Endpoint, _address(None)]
+    """`ADDRESS:PORT` to listen on."""
+    protocol: Protocol
+    """`classic` or `x`."""
+    destination: Destination
+    """`PRIMARY` or `SECONDARY`."""
+    cluster: str = ""
+    """A name from `[clusters]`. May be left out where there is only one."""
+    strategy: StrategyName | None = None
+    """`first-available` or `round-robin`. Left out: the former for PRIMARY, the latter for SECONDARY."""
+    fallback_to_primary: bool = False
+    """Whether a SECONDARY route may use the primary while no secondary can be had."""
+    parking_timeout: Annotated[float, Field(ge=0, le=3600)] = 9.0
+    """Seconds a new session waits for a member: below the common drivers' connect timeout of 10 s, so that
+    the error reaches them, and above the 7 s a group needs to replace a dead primary."""
+    parking_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    """Sessions that may wait at once; the next is refused. Each holds a socket and at most 16 KiB."""
+    connect_timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """Seconds to connect to one member before the next is tried."""
+
+    @model_validator(mode="after")
+    def _strategy(self) -> Self:
+        if self.strategy is None:
+            primary = self.destination is Destination.PRIMARY
+            chosen = StrategyName.FIRST_AVAILABLE if primary else StrategyName.ROUND_ROBIN
+            object.__setattr__(self, "strategy", chosen)
+        if self.fallback_to_primary and self.destination is Destination.PRIMARY:
+            raise _WrongError("fallback_to_primary", "only a route with destination SECONDARY can fall back")
+        return self
+
+
+class AdminSettings(_Table):
+    """`[admin]`: the HTTP listener for metrics, health and the read-only API."""
+
+    listen: Annotated[Endpoint, _address(ADMIN_PORT)] = Endpoint("127.0.0.1", ADMIN_PORT)
+    enabled: bool = True
+
+
+class Settings(_Table):
+    """The whole configuration."""
+
+    clusters: Annotated[Mapping[str, ClusterSettings], Field(min_length=1)]
+    routes: Mapping[str, RouteSettings]
+    admin: AdminSettings = AdminSettings()
+    drain_timeout: Annotated[float, Field(ge=0, le=86400)] = 20.0
+    """Seconds that sessions have to end by themselves after SIGTERM: below Kubernetes' 30 s grace."""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if not self.routes:
+            raise _WrongError("routes", "at least one route is needed")
+        names = ", ".join(sorted(self.clusters))
+        listening: dict[Endpoint, str] = {}
+        for name, route in self.routes.items():
+            if not route.cluster and len(self.clusters) > 1:
+                raise _WrongError(f"routes.{name}.cluster", f"must be one of {names}")
+            if route.cluster and route.cluster not in self.clusters:
+                raise _WrongError(f"routes.{name}.cluster", f"{route.cluster!r} is not one of {names}")
+            if route.listen in listening:
+                other = listening[route.listen]
+                raise _WrongError(f"routes.{name}.listen", f"{route.listen} is already the address of route {other}")
+            listening[route.listen] = name
+        if self.admin.enabled and self.admin.listen in listening:
+            raise _WrongError(
+                "admin.listen", f"{self.admin.listen} is the address of route {listening[self.admin.listen]}"
+            )
+        return self
+
+    def cluster_of(self, route: RouteSettings) -> str:
+        """The name of the cluster a route leads to."""
+        return route.cluster or next(iter(self.clusters))
+
+
+DEFAULT_ROUTES: Mapping[str, Mapping[str, object]] = {
+    "classic_rw": {"port": 6446, "protocol": "classic", "destination": "PRIMARY"},
+    "classic_ro": {"port": 6447, "protocol": "classic", "destination": "SECONDARY"},
+    "x_rw": {"port": 6448, "protocol": "x", "destination": "PRIMARY"},
+    "x_ro": {"port": 6449, "protocol": "x", "destination": "SECONDARY"},
+}
+"""MySQL Router's ports and roles, which applications know."""
+
+
+def default_routes(bind: str = "127.0.0.1") -> dict[str, dict[str, object]]:
+    """The four usual routes, listening on one address."""
+    host = f"[{bind}]" if ":" in bind else bind
+    return {
+        name: {"listen": f"{host}:{route['port']}", "protocol": route["protocol"], "destination": route["destination"]}
+        for name, route in DEFAULT_ROUTES.items()
+    }
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        SettingsError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SettingsError(f"{path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{path}: not valid TOML: {exc}") from exc
+
+
+def parse(document: Mapping[str, Any]) -> Settings:
+    """Check a configuration document; without `routes`, the four usual ones are put in.
+
+    Raises:
+        SettingsError: one line for each thing that is wrong.
+    """
+    try:
+        return Settings.model_validate({"routes": default_routes(), **document})
+    except ValidationError as exc:
+        raise SettingsError("\n".join(_in_words(error) for error in exc.errors())) from exc
+
+
+_REMEDY = {
+    "missing": "is missing, and has no default",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text in quotes",
+    "model_type": "must be a table",
+    "mapping_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+}
+
+
+def _in_words(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        return f"{key}: no such option; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+    if kind == "value_error":
+        wrong = context["error"]
+        inner = wrong.key if isinstance(wrong, _WrongError) else ""
+        return f"{'.'.join(filter(None, (key, inner)))}: {wrong}"
+    if kind == "missing":
+        return f"{key}: {_REMEDY['missing']}"
+    remedy = _REMEDY.get(kind) or (
+        f"must be one of {context['expected']}" if kind == "enum" else error["msg"].replace("Input should", "must")
+    )
+    return f"{key}: {error['input']!r}: {remedy}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    table: type[BaseModel] = Settings
+    match location:
+        case ("clusters", *_):
+            table = ClusterSettings
+        case ("routes", *_):
+            table = RouteSettings
+        case ("admin", *_):
+            table = AdminSettings
+    return sorted(table.model_fields)

@@ -1,0 +1,140 @@
+"""The opaque relay: bytes from one end to the other, untouched and uncounted beyond a sum.
+
+Owns flow control, half-closes and the end of both transports. Must not know routes or topologies; what it needs told
+goes through `Ends`. Nothing here parses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import Protocol as Shape
+from typing import cast
+
+# Both limits bound what one session can make the router hold, whatever its peers do.
+HELD_BYTES = 16 * 1024
+"""What a client may send before a member is attached: an X client's first messages; a classic client sends nothing."""
+WRITE_HIGH_WATER = 64 * 1024
+"""Unsent bytes at which the other end is no longer read; one event loop read (256 KiB) may come on top."""
+LINGER = 10.0
+"""Seconds that one end has left to take its last bytes once the other is gone."""
+
+
+class Side(Enum):
+    """The two ends of a session."""
+
+    CLIENT = "client"
+    MEMBER = "member"
+
+
+class Ends(Shape):
+    """What a relay tells its owner."""
+
+    def end_closed(self, side: Side, error: Exception | None) -> None:
+        """The transport of that side is closed."""
+
+    def end_connected(self, side: Side) -> None:
+        """The transport of that side is open."""
+
+
+class End(asyncio.Protocol):
+    """One socket of a session. Without a peer it holds what arrives; with one it passes everything on."""
+
+    __slots__ = ("_linger", "_owner", "eof", "held", "loop", "peer", "received", "side", "transport")
+
+    def __init__(self, owner: Ends, side: Side, loop: asyncio.AbstractEventLoop) -> None:
+        self.side = side
+        self.loop = loop
+        self.peer: End | None = None
+        self.transport: asyncio.Transport | None = None
+        self.held = bytearray()
+        self.received = 0  # bytes read from this socket
+        self.eof = False  # whether its peer will send nothing more
+        self._owner = owner
+        self._linger: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports do not derive from it
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._owner.end_connected(self.side)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        peer = self.peer
+        if peer is not None:
+            if peer.transport is not None:
+                peer.transport.write(data)
+            return
+        self.held += data
+        if len(self.held) > HELD_BYTES and self.transport is not None:
+            self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        peer = self.peer
+        if peer is None:  # a client that half-closes before it has a member wants nothing more
+            return False
+        if peer.eof:
+            self.close()
+            peer.close()
+        elif peer.transport is not None and not peer.transport.is_closing():
+            peer.transport.write_eof()
+            if self.side is Side.MEMBER:  # a server that ends its side will not read again
+                peer.linger()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self.peer is not None:
+            self.peer.close()
+        self._owner.end_closed(self.side, exc)
+
+    def join(self, peer: End) -> None:
+        """Pass everything on to `peer` from now on, and everything of its to here."""
+        self.peer, peer.peer = peer, self
+        for source, sink in ((self, peer), (peer, self)):
+            if source.held and sink.transport is not None:
+                sink.transport.write(bytes(source.held))
+                source.held = bytearray()
+                if source.transport is not None:
+                    source.transport.resume_reading()
+
+    def close(self) -> None:
+        """Send what is left, then close; within LINGER seconds whatever the other side does."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            self.linger()
+
+    def say_last(self, data: bytes) -> None:
+        """Send a last word and close once the client has had time to read it.
+
+        Closing at once would discard it where the client's own bytes are still unread (a reset overtakes data).
+        """
+        self.peer = None
+        self.held = bytearray()
+        if self.transport is None or self.transport.is_closing():
+            return
+        self.transport.write(data)
+        self.transport.write_eof()
+        self.linger(1.0)
+
+    def linger(self, seconds: float = LINGER) -> None:
+        """Abort after a while, unless closed by then."""
+        if self._linger is None and self.transport is not None:
+            self._linger = self.loop.call_later(seconds, self.abort)
+
+    def abort(self) -> None:
+        """Close at once; unsent bytes are dropped."""
+        if self.transport is not None:
+            self.transport.abort()

@@ -1,0 +1,58 @@
+"""Documents of the API as tables for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns as wide as their widest cell, two spaces apart."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def status_tables(documents: Mapping[str, Any]) -> str:
+    """What `/api/v1/topology` and `/api/v1/routes` say, for a terminal."""
+    parts = []
+    routes = documents["routes"]
+    for name, cluster in documents["clusters"].items():
+        age = cluster["age_seconds"]
+        trust = f"cluster {name}: {cluster['trust']}" + (f" ({cluster['reason']})" if cluster["reason"] else "")
+        parts.append(f"{trust}, topology {cluster['version']}, {'never seen' if age is None else f'{age:.1f} s old'}")
+        rows = [
+            (
+                member["name"],
+                member["classic"] or "-",
+                member["role"],
+                member["state"],
+                member["offered"] or "no",
+                sum(route["by_member"].get(member["name"], 0) for route in routes if route["cluster"] == name),
+                member["transactions_queued"],
+                member["reason"],
+            )
+            for member in cluster["members"]
+        ]
+        parts.append(table(("MEMBER", "ADDRESS", "ROLE", "STATE", "OFFERED", "SESSIONS", "QUEUED", "REASON"), rows))
+        for one in cluster["dns"]:
+            stale = " (an earlier answer is used)" if one["stale"] else ""
+            parts.append(f"dns {one['name']}: {one['outcome'] or 'not asked yet'}{stale}")
+        parts.append("")
+    rows = [
+        (
+            route["name"],
+            route["listen"],
+            route["destination"],
+            route["sessions"],
+            route["parked"],
+            route["accepted_total"],
+            route["refused_total"],
+            route["cut_total"],
+        )
+        for route in routes
+    ]
+    parts.append(table(("ROUTE", "LISTEN", "TO", "SESSIONS", "PARKED", "ACCEPTED", "REFUSED", "CUT"), rows))
+    return "\n".join(parts)

@@ -1,0 +1,222 @@
+"""The publisher of one cluster: probes its members and serves its zone.
+
+Owns the loop from topology to zone, and the resolution of member hosts. What is published is `publication`'s to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Never
+
+from cluster.probe import Access
+from cluster.topology import Topology
+from cluster.watch import Timing, Watch
+from srv.publication import Known, Parts, departed, describe, parts_by_label, to_adopt, zone_of
+from srv.server import Address, Server
+from srv.zone import SERIAL_MODULUS, Zone
+
+log = logging.getLogger("fairlead.srv")
+
+HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
+HOST_TIMEOUT = 5.0  # seconds for one host name
+FORGET_AFTER = 60.0  # seconds out of the group, after which an adopted member is not published any more
+
+Locate = Callable[[str], Awaitable[tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to publish. `adopt` takes up members that only the group's view names; `ttl` is seconds."""
+
+    domain: str
+    members: tuple[Known, ...]
+    ttl: int = 5
+    adopt: bool = True
+    nameserver_addresses: tuple[str, ...] = ()
+
+
+async def locate(host: str) -> tuple[str, ...]:
+    """A host's addresses by the system's own resolution; none where that fails."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(HOST_TIMEOUT):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a TimeoutError is an OSError
+        return ()
+    return tuple(sorted({str(entry[4][0]).partition("%")[0] for entry in found}))
+
+
+async def publish(settings: Settings, listen: Sequence[Address], access: Access, timing: Timing) -> None:
+    """Publish until SIGTERM or SIGINT.
+
+    Raises:
+        ListenError: an address cannot be listened on.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine that runs has one
+    stopping: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        stopping.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    server = Server(listen)
+    try:
+        await Controller(settings, Watch(access, timing=timing), server).run()
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+        counts = " ".join(f"{what.replace(' ', '-')}={count}" for what, count in sorted(server.counts.items()))
+        log.info("stopped signal=%s %s", stopping[0].name, counts)
+
+
+class Controller:
+    """Keeps a server's zone in step with a watched cluster.
+
+    Args:
+        settings: what to publish.
+        watch: is given the members, and has the topology.
+        server: is assigned the zone.
+        locate: finds a host's addresses.
+        clock: monotonic seconds.
+        now: seconds since the epoch, for the first serial, so that a restart does not go back.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        watch: Watch,
+        server: Server,
+        *,
+        locate: Locate = locate,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._server = server
+        self._locate = locate
+        self._clock = clock
+        self._known: dict[str, Known] = {one.label: one for one in settings.members}
+        self._addresses: dict[str, tuple[str, ...]] = {}
+        self._parts: Parts | None = None
+        self._gone_since: dict[str, float] = {}
+        self._new_hosts: set[str] = set()
+        self._first_serial = int(now()) % SERIAL_MODULUS
+        self._zone: Zone | None = None
+        self._hosts_hint = asyncio.Event()
+
+    async def run(self) -> Never:
+        """Publish until cancelled.
+
+        Raises:
+            ListenError: an address cannot be listened on.
+        """
+        await self._locate_all(one.host for one in self._settings.members)
+        self._publish()
+        await self._server.start()
+        for host, port in self._server.addresses:
+            log.info("listening address=%s port=%d domain=%s", host, port, self._settings.domain)
+        self._watch.subscribe(self._on_topology)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_hosts(), name="member hosts")
+                self._hand_over_members()
+                await self._watch.run()
+        finally:
+            await self._server.close()
+
+    def _on_topology(self, old: Topology, new: Topology) -> None:
+        self._parts = parts_by_label(new, self._parts)
+        if self._settings.adopt:
+            self._note_departures(departed(new, self._known.values()))
+            self._new_hosts = {one.host for one in to_adopt(new, self._known.values(), self._addresses)}
+            if self._new_hosts:
+                self._hosts_hint.set()
+        self._publish()
+
+    def _publish(self) -> None:
+        """Serve what is known now; without a difference nothing changes, the serial neither."""
+        zone = zone_of(
+            self._settings.domain,
+            self._known.values(),
+            self._addresses,
+            self._parts,
+            serial=self._first_serial,
+            ttl=self._settings.ttl,
+            nameserver_addresses=self._settings.nameserver_addresses,
+        )
+        if self._zone is not None:
+            zone = zone.after(self._zone)
+        if zone is self._zone:
+            return
+        self._zone = zone
+        self._server.zones = (zone,)
+        log.info("zone domain=%s serial=%d %s", zone.origin, zone.serial, describe(self._published(), self._parts))
+
+    def _published(self) -> Iterable[Known]:
+        return (one for one in self._known.values() if self._addresses.get(one.host))
+
+    async def _keep_hosts(self) -> Never:
+        """Look host names up in a rhythm, and at once where a member wants adopting."""
+        while True:
+            hosts: Iterable[str] = ()
+            try:
+                async with asyncio.timeout(HOST_INTERVAL):
+                    await self._hosts_hint.wait()
+            except TimeoutError:
+                hosts = [one.host for one in self._known.values()]
+            self._hosts_hint.clear()
+            await self._locate_all({*hosts, *self._new_hosts})
+            self._adopt()
+            self._forget()
+            self._publish()
+
+    async def _locate_all(self, hosts: Iterable[str]) -> None:
+        wanted: Sequence[str] = sorted(set(hosts))
+        for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
+            if found:
+                self._addresses[host] = found
+            else:
+                kept = ",".join(self._addresses.get(host, ())) or "none"
+                log.warning("host-unresolved host=%s kept=%s", host, kept)
+
+    def _adopt(self) -> None:
+        """Take up members of the view whose hosts resolve to places that no known member has."""
+        if not self._settings.adopt:
+            return
+        adopted = [
+            one
+            for one in to_adopt(self._watch.topology, self._known.values(), self._addresses)
+            if self._addresses.get(one.host)
+        ]
+        for one in adopted:
+            self._known[one.label] = one
+            log.info("member-adopted label=%s host=%s port=%d uuid=%s", one.label, one.host, one.classic_port, one.uuid)
+        if adopted:
+            self._hand_over_members()
+
+    def _note_departures(self, labels: set[str]) -> None:
+        now = self._clock()
+        self._gone_since = {label: self._gone_since.get(label, now) for label in labels}
+
+    def _forget(self) -> None:
+        now = self._clock()
+        gone = [label for label, since in self._gone_since.items() if now - since >= FORGET_AFTER]
+        for label in gone:
+            del self._gone_since[label]
+            self._known.pop(label, None)
+            log.info("member-forgotten label=%s reason=left-the-group", label)
+        if gone:
+            self._hand_over_members()
+
+    def _hand_over_members(self) -> None:
+        self._watch.set_members(one.member(self._settings.domain) for one in self._known.values())

@@ -1,0 +1,116 @@
+"""What is still believed of a name, and when to look again. Owns the rules; time, chance and lookups are given.
+
+The last good answer outlives an empty set, a vanished name and a silent server for a bounded time: none of them proves
+that a member is gone. Only the explicit "no such service" (target ".") ends it at once.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from srv.lookup import Answer, Lookup, Outcome, Target
+
+JITTER = 0.1  # share of the wait; keeps many routers from asking in step
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long things are good for, all in seconds.
+
+    floor: between two looks, whatever the TTL. ceiling: a change is seen within this, whatever the TTL.
+    keep_last_good: an answer that cannot be renewed is believed for so long, counted from when it was last heard.
+    """
+
+    floor: float = 1.0
+    ceiling: float = 60.0
+    keep_last_good: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor <= self.ceiling:
+            raise ValueError(f"floor {self.floor} s and ceiling {self.ceiling} s: wanted 0 < floor <= ceiling")
+        if self.keep_last_good < 0:
+            raise ValueError(f"keep_last_good {self.keep_last_good} s is below zero")
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What is known of a name. `answer` is the last good one, None where there is none or it is too old.
+
+    `answered_at` is monotonic seconds; `outcome` is the latest look's, None before the first; `failures` counts the
+    looks in a row that brought no answer; `looks` counts all; `good_for` is the latest look's TTL, in seconds.
+    """
+
+    name: str
+    answer: Answer | None = None
+    answered_at: float | None = None
+    outcome: Outcome | None = None
+    detail: str = ""
+    failures: int = 0
+    looks: int = 0
+    good_for: float | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The last good answer's targets; none where there is no such answer."""
+        return self.answer.targets if self.answer else ()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `answer` is an earlier look's, kept because the latest brought none."""
+        return self.answer is not None and self.outcome is not Outcome.ANSWER
+
+    def age(self, now: float) -> float | None:
+        """Seconds since the answer was last heard."""
+        return None if self.answered_at is None else now - self.answered_at
+
+    def differs_from(self, other: Followed) -> bool:
+        """Whether something changed that is worth telling: the targets or the outcome, not TTLs and counters."""
+        ours, theirs = (each.answer.targets if each.answer else None for each in (self, other))
+        return (ours, self.outcome) != (theirs, other.outcome)
+
+
+def advance(before: Followed, lookup: Lookup, now: float, policy: Policy) -> Followed:
+    """Say what is known after one more look."""
+    looked = replace(before, outcome=lookup.outcome, detail=lookup.detail, looks=before.looks + 1)
+    if lookup.outcome is Outcome.ANSWER and lookup.answer is not None:
+        answer = _with_known_addresses(lookup.answer, before.answer)
+        return replace(looked, answer=answer, answered_at=now, failures=0, good_for=lookup.answer.ttl)
+    age = before.age(now)
+    expired = age is None or age >= policy.keep_last_good or lookup.outcome is Outcome.UNAVAILABLE
+    return replace(
+        looked,
+        answer=None if expired else before.answer,
+        answered_at=None if expired else before.answered_at,
+        failures=before.failures + 1,
+        good_for=lookup.negative_ttl,
+    )
+
+
+def wait_until_next(state: Followed, now: float, policy: Policy, rng: random.Random) -> float:
+    """Seconds from `now` to the next look.
+
+    After an answer, decided or empty, its TTL; after a failure twice as long each time. Between floor and ceiling, and
+    not past the moment when the last good answer expires.
+    """
+    if state.failures and state.good_for is None:
+        wanted = policy.floor * 2.0 ** min(state.failures - 1, 16)
+    else:
+        wanted = state.good_for or 0.0
+    wait = min(max(wanted, policy.floor), policy.ceiling)
+    # Late rather than early, so that a cache on the way has let go of the old answer; the ceiling stays one.
+    wait = min(wait * (1 + JITTER * rng.random()), policy.ceiling * (1 - JITTER * rng.random()))
+    age = state.age(now)
+    if state.is_stale and age is not None:
+        wait = min(wait, policy.keep_last_good - age)
+    return max(wait, policy.floor)
+
+
+def _with_known_addresses(answer: Answer, known: Answer | None) -> Answer:
+    """The answer, with earlier addresses for targets whose addresses could not be found this time."""
+    earlier = {target.name: target.addresses for target in known.targets} if known else {}
+    return replace(answer, targets=tuple(_with_addresses(target, earlier) for target in answer.targets))
+
+
+def _with_addresses(target: Target, earlier: dict[str, tuple[str, ...]]) -> Target:
+    return target if target.addresses else replace(target, addresses=earlier.get(target.name, ()))

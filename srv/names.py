@@ -1,0 +1,62 @@
+"""DNS names as text. Owns their one spelling inside this package; must not know records or packets.
+
+A name is written in lower case without the trailing dot; an octet other than a letter, digit, `-` or `_` is written
+`\\DDD` (RFC 1035, 5.1), a dot inside a label too. So a dot always parts labels, and text compares as names do.
+"""
+
+from __future__ import annotations
+
+import string
+
+ROOT = "."  # as an SRV target: "the service is decidedly not available" (RFC 2782)
+LABEL_OCTETS = 63  # RFC 1035, 2.3.4
+NAME_CHARACTERS = 253  # RFC 1035, 2.3.4: 255 octets on the wire, less the first length and the root
+
+PLAIN = frozenset(string.ascii_letters + string.digits + "-_")
+
+
+def canonical(name: str) -> str:
+    """Return the name in lower case, without its trailing dot.
+
+    Raises:
+        ValueError: the text cannot be a name that we would ask for or publish.
+    """
+    text = name.removesuffix(".").lower()
+    if not text:
+        raise ValueError(f"{name!r} is not a name: it is empty")
+    if len(text) > NAME_CHARACTERS:
+        raise ValueError(f"{name!r} is not a name: longer than {NAME_CHARACTERS} characters")
+    for label in text.split("."):
+        if not label:
+            raise ValueError(f"{name!r} is not a name: it has an empty label")
+        if len(label) > LABEL_OCTETS:
+            raise ValueError(f"{name!r} is not a name: {label!r} is longer than {LABEL_OCTETS} characters")
+        if not PLAIN.issuperset(label):
+            raise ValueError(
+                f"{name!r} is not a name: {label!r} has a character besides letters, digits, '-' and '_'"
+                " (write other scripts in their xn-- form)"
+            )
+    return text
+
+
+def is_host_label(label: str) -> bool:
+    """Whether the text may be one label of a host name (RFC 1123, 2.1): letters, digits and inner hyphens."""
+    return (
+        0 < len(label) <= LABEL_OCTETS and label[0] != "-" != label[-1] and PLAIN.issuperset(label) and "_" not in label
+    )
+
+
+def is_within(name: str, origin: str) -> bool:
+    """Whether the canonical name is the origin or lies under it."""
+    return name == origin or name.endswith(f".{origin}")
+
+
+def spell(labels: tuple[bytes, ...]) -> str:
+    """Write labels from the wire as text, case kept; the root's empty label ends them and is left out."""
+    text = ".".join("".join(_octet(octet) for octet in label) for label in labels if label)
+    return text or ROOT
+
+
+def _octet(octet: int) -> str:
+    char = chr(octet)
+    return char if char in PLAIN else f"\\{octet:03d}"

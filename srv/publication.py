@@ -1,0 +1,174 @@
+"""From a topology to what is published. Owns the rules; must not know sockets, name resolution or time.
+
+Presence is not health: the all-members names carry every member, the role names those that the topology offers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, State, parse_endpoint
+from cluster.topology import Topology, Trust, UnlistedMember
+from srv.names import is_host_label
+from srv.zone import NAMESERVER_LABEL, Part, Zone, ZoneMember, build_zone
+
+Parts = Mapping[str, frozenset[Part]]  # by label
+
+IN_GROUP = frozenset({State.ONLINE, State.RECOVERING, State.UNREACHABLE})
+JOINED = frozenset({State.ONLINE, State.RECOVERING})
+UUID_CHARACTERS = 8  # enough to tell the at most nine members of a group apart
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A member that we publish, by its label. `uuid` is set for one that the group's view told us of."""
+
+    label: str
+    host: str
+    classic_port: int = CLASSIC_PORT
+    x_port: int = X_PORT
+    uuid: str | None = None
+
+    def member(self, domain: str) -> Member:
+        """The member as probes know it."""
+        return Member(
+            f"{self.label}.{domain}", Endpoint(self.host, self.classic_port), Endpoint(self.host, self.x_port)
+        )
+
+
+def parse_known(text: str) -> Known:
+    """Read `NAME=HOST[:PORT[/XPORT]]`.
+
+    Raises:
+        ValueError: what is wrong, in words for a user.
+    """
+    label, equals, rest = text.partition("=")
+    if not equals or not is_host_label(label):
+        raise ValueError(f"{text!r}: wanted NAME=HOST[:PORT[/XPORT]], NAME of letters, digits and inner hyphens")
+    if label.lower() == NAMESERVER_LABEL:
+        raise ValueError(f"{text!r}: the name {label!r} is taken by the name server; choose another")
+    address, slash, x_port = rest.partition("/")
+    endpoint = parse_endpoint(address, CLASSIC_PORT)
+    known = Known(label.lower(), endpoint.host, endpoint.port)
+    if not slash:
+        return known
+    if not (x_port.isascii() and x_port.isdigit() and 0 < int(x_port) < 65536):
+        raise ValueError(f"{text!r}: the X port must be a number from 1 to 65535")
+    return replace(known, x_port=int(x_port))
+
+
+def parts_by_label(topology: Topology, before: Parts | None) -> Parts | None:
+    """Who stands in the role names; None where that was never known.
+
+    A topology that is blind says nothing new: records must not come and go with our own view of the members.
+    """
+    if topology.trust is Trust.BLIND:
+        return before
+    parts: dict[str, frozenset[Part]] = {}
+    for part, statuses in ((Part.PRIMARY, topology.primaries()), (Part.REPLICAS, topology.secondaries())):
+        for status in statuses:
+            label = _label(status.member)
+            parts[label] = parts.get(label, frozenset()) | {part}
+    return parts
+
+
+def to_adopt(topology: Topology, known: Collection[Known], addresses: Mapping[str, tuple[str, ...]]) -> list[Known]:
+    """The members of the group's view that are not known here, under labels made from their host names.
+
+    Args:
+        topology: where they are seen; nobody is adopted on the word of one without a majority.
+        known: the members so far.
+        addresses: of hosts, where known: a member is not adopted at an address and port that a known one has.
+    """
+    if topology.trust is not Trust.QUORUM:
+        return []
+    places = {place for one in known for place in _places(one, addresses)}
+    labels = {one.label for one in known}
+    found: list[Known] = []
+    for seen in topology.unlisted:
+        if seen.state not in JOINED or not seen.host or not 0 < seen.port < 65536:
+            continue
+        one = Known(_free_label(seen, labels), seen.host, seen.port, uuid=seen.uuid)
+        if places.isdisjoint(_places(one, addresses)):
+            labels.add(one.label)
+            found.append(one)
+    return found
+
+
+def departed(topology: Topology, known: Iterable[Known]) -> set[str]:
+    """The labels of adopted members that the majority does not count among its own any more."""
+    if topology.trust is not Trust.QUORUM:
+        return set()
+    states = {_label(status.member): status.state for status in topology.members}
+    seen = {one.uuid for one in topology.unlisted}  # in the view, where the member itself cannot be asked who it is
+    return {
+        one.label
+        for one in known
+        if one.uuid and one.uuid not in seen and states.get(one.label, State.ONLINE) not in IN_GROUP
+    }
+
+
+def zone_of(
+    domain: str,
+    known: Iterable[Known],
+    addresses: Mapping[str, tuple[str, ...]],
+    parts: Parts | None,
+    *,
+    serial: int,
+    ttl: int,
+    nameserver_addresses: tuple[str, ...] = (),
+) -> Zone:
+    """The zone to publish. A member whose host has no address yet is left out: nobody could reach it."""
+    members = [
+        ZoneMember(
+            one.label, addresses[one.host], one.classic_port, one.x_port, (parts or {}).get(one.label, frozenset())
+        )
+        for one in known
+        if addresses.get(one.host)
+    ]
+    return build_zone(
+        domain,
+        members,
+        serial=serial,
+        ttl=ttl,
+        nameserver_addresses=nameserver_addresses,
+        withhold_parts=parts is None,
+    )
+
+
+def describe(known: Iterable[Known], parts: Parts | None) -> str:
+    """The publication on one log line."""
+    by_part = {part: sorted(label for label, has in (parts or {}).items() if part in has) for part in Part}
+    words = [f"members={_listed(sorted(one.label for one in known))}"]
+    words.extend(f"{part.value}={_listed(by_part[part]) if parts is not None else 'unknown'}" for part in Part)
+    return " ".join(words)
+
+
+def _listed(labels: list[str]) -> str:
+    return ",".join(labels) or "none"
+
+
+def _label(member: Member) -> str:
+    return member.name.partition(".")[0]
+
+
+def _places(one: Known, addresses: Mapping[str, tuple[str, ...]]) -> set[tuple[str, int]]:
+    return {(place, one.classic_port) for place in (one.host.lower(), *addresses.get(one.host, ()))}
+
+
+def _free_label(seen: UnlistedMember, taken: Collection[str]) -> str:
+    """The first label of the host's name where that can be used, else one made from the server's UUID."""
+    label = seen.host.partition(".")[0].lower()
+    if not _is_address(seen.host) and is_host_label(label) and label not in taken and label != NAMESERVER_LABEL:
+        return label
+    return f"member-{seen.uuid[:UUID_CHARACTERS].lower()}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,238 @@
+"""The zone of one cluster: an immutable value that names can be looked up in.
+
+Owns which names a cluster has and what stands at them. Must not know packets, sockets, or where members come from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from srv.names import canonical, is_host_label, is_within
+from srv.records import TTL_LIMIT, AddressRecord, Kind, NameRecord, Record, RRset, SoaRecord, SrvRecord
+
+SERVICES = ("_mysql._tcp", "_mysqlx._tcp")
+NAMESERVER_LABEL = "ns"
+PRIORITY_LIMIT = 100  # Connector/Python refuses an X Protocol priority above it
+SERIAL_MODULUS = 2**32
+# seconds; while the primary moves its name is empty for some milliseconds, which no cache should keep alive for long
+NEGATIVE_TTL = 1
+# For secondaries, which would transfer the zone; there are none, so these are RIPE-203's for a small and stable zone.
+REFRESH, RETRY, EXPIRE = 3600, 600, 86400  # seconds
+
+
+class Part(Enum):
+    """The role names, by their label between the service and the cluster's domain."""
+
+    PRIMARY = "primary"
+    REPLICAS = "replicas"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneMember:
+    """One member to publish. Its target is `<label>.<domain>`; a port is None where the protocol is not offered."""
+
+    label: str
+    addresses: tuple[str, ...]
+    classic_port: int | None
+    x_port: int | None
+    parts: frozenset[Part] = frozenset()
+    priority: int = 0
+    weight: int = 100  # all alike; the number leaves room below and above
+
+    def __post_init__(self) -> None:
+        if not is_host_label(self.label):
+            raise ValueError(f"member label {self.label!r}: letters, digits and inner hyphens only, 63 at most")
+        if self.label.lower() == NAMESERVER_LABEL:
+            raise ValueError(f"member label {self.label!r} is taken by the name server; choose another")
+        if not self.addresses:
+            raise ValueError(f"member {self.label!r} has no address")
+        if not 0 <= self.priority <= PRIORITY_LIMIT:
+            raise ValueError(f"member {self.label!r}: priority {self.priority} is not between 0 and {PRIORITY_LIMIT}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The name has records of the type (of any type, where ANY was asked)."""
+
+    rrset: RRset
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The name exists, without records of the type."""
+
+
+@dataclass(frozen=True, slots=True)
+class NxDomain:
+    """The name does not exist in the zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What stands at the name is not known yet. Neither an answer nor an empty one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """The name lies outside the zone."""
+
+
+Standing = Found | NoData | NxDomain | Withheld | Foreign
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Names and their records under one origin, at one serial. Compares by its content."""
+
+    origin: str
+    soa: RRset
+    rrsets: tuple[RRset, ...]  # without the SOA
+    withheld: frozenset[str] = frozenset()
+    _at: Mapping[tuple[str, int], RRset] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _names: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        everything = (self.soa, *self.rrsets)
+        at = {(rrset.name, int(rrset.kind)): rrset for rrset in everything}
+        if len(at) != len(everything):
+            raise ValueError(f"zone {self.origin}: two RRsets have one name and type")
+        owners = {rrset.name for rrset in everything} | self.withheld
+        if outside := sorted(name for name in owners if not is_within(name, self.origin)):
+            raise ValueError(f"zone {self.origin}: {outside[0]} lies outside")
+        object.__setattr__(self, "_at", at)
+        object.__setattr__(self, "_names", frozenset(_with_parents(owners, self.origin)))
+
+    @property
+    def serial(self) -> int:
+        """The SOA's serial number."""
+        return self._soa_record.serial
+
+    @property
+    def negative_ttl(self) -> int:
+        """How long a negative answer may be kept, in seconds (RFC 2308, 5)."""
+        return min(self.soa.ttl, self._soa_record.minimum)
+
+    @property
+    def _soa_record(self) -> SoaRecord:
+        record = self.soa.records[0]
+        assert isinstance(record, SoaRecord)  # noqa: S101 - build_zone() is the only source
+        return record
+
+    def lookup(self, name: str, kind: int) -> Standing:
+        """Say what stands at a name, whatever its case; `kind` is any type's number."""
+        name = name.lower()
+        if not is_within(name, self.origin):
+            return Foreign()
+        if name in self.withheld:
+            return Withheld()
+        if name not in self._names:
+            return NxDomain()
+        rrset = self._at.get((name, kind))
+        return Found(rrset) if rrset is not None and rrset.records else NoData()
+
+    def rrsets_at(self, name: str) -> tuple[RRset, ...]:
+        """Every RRset with records at the name, for a query of type ANY."""
+        found = (self._at.get((name.lower(), int(kind))) for kind in Kind)
+        return tuple(rrset for rrset in found if rrset is not None and rrset.records)
+
+    def addresses_of(self, name: str) -> tuple[RRset, ...]:
+        """The A and AAAA sets of a target, to go along with an answer."""
+        found = (self._at.get((name.lower(), int(kind))) for kind in (Kind.A, Kind.AAAA))
+        return tuple(rrset for rrset in found if rrset is not None and rrset.records)
+
+    def after(self, previous: Zone) -> Zone:
+        """Return what to serve next: `previous` if nothing differs, else this with the serial that follows it."""
+        if (self.origin, self.rrsets, self.withheld) == (previous.origin, previous.rrsets, previous.withheld):
+            return previous
+        soa = replace(self._soa_record, serial=next_serial(previous.serial))
+        return replace(self, soa=replace(self.soa, records=(soa,)))
+
+
+def next_serial(serial: int) -> int:
+    """The serial that follows (RFC 1982); never 0, which some servers read as "none"."""
+    return (serial + 1) % SERIAL_MODULUS or 1
+
+
+def service_names(domain: str) -> dict[tuple[str, Part | None], str]:
+    """Every SRV name of a cluster by service and part; None stands for all members."""
+    parts: tuple[Part | None, ...] = (None, *Part)
+    return {
+        (service, part): f"{service}.{part.value}.{domain}" if part else f"{service}.{domain}"
+        for service in SERVICES
+        for part in parts
+    }
+
+
+def build_zone(
+    domain: str,
+    members: Iterable[ZoneMember],
+    *,
+    serial: int,
+    ttl: int = 5,
+    nameserver_addresses: tuple[str, ...] = (),
+    withhold_parts: bool = False,
+) -> Zone:
+    """Lay out a cluster's names.
+
+    Args:
+        domain: the cluster's domain, the zone's origin.
+        members: who to publish. The order does not matter.
+        serial: the SOA serial, for a first zone; see `Zone.after`.
+        ttl: seconds, for all records; negative answers are kept for `NEGATIVE_TTL` at most.
+        nameserver_addresses: where the zone is served, for `ns.<domain>`.
+        withhold_parts: the roles are not known yet: their names are to be answered by SERVFAIL, not by an empty set.
+
+    Raises:
+        ValueError: an impossible domain, TTL or address, or two members with one label.
+    """
+    origin = canonical(domain)
+    if not 0 < ttl <= TTL_LIMIT:
+        raise ValueError(f"TTL {ttl} is not between 1 and {TTL_LIMIT} seconds")
+    if not 0 <= serial < SERIAL_MODULUS:
+        raise ValueError(f"serial {serial} does not fit 32 bits")
+    published = sorted(members, key=lambda member: member.label.lower())
+    labels = [member.label.lower() for member in published]
+    if doubled := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"two members are labelled {doubled[0]!r}")
+    nameserver = f"{NAMESERVER_LABEL}.{origin}"
+    soa = SoaRecord(nameserver, f"hostmaster.{origin}", serial, REFRESH, RETRY, EXPIRE, min(ttl, NEGATIVE_TTL))
+    rrsets = [
+        RRset(origin, Kind.NS, ttl, (NameRecord(nameserver),)),
+        *_address_sets(nameserver, nameserver_addresses, ttl),
+    ]
+    for (service, part), name in service_names(origin).items():
+        if part is None or not withhold_parts:
+            rrsets.append(RRset(name, Kind.SRV, ttl, _srv_records(published, service, part, origin)))
+    for member, label in zip(published, labels, strict=True):
+        rrsets.extend(_address_sets(f"{label}.{origin}", member.addresses, ttl))
+    withheld = {name for (_, part), name in service_names(origin).items() if part and withhold_parts}
+    return Zone(origin, RRset(origin, Kind.SOA, ttl, (soa,)), tuple(rrsets), frozenset(withheld))
+
+
+def _srv_records(members: list[ZoneMember], service: str, part: Part | None, origin: str) -> tuple[Record, ...]:
+    return tuple(
+        SrvRecord(member.priority, member.weight, port, f"{member.label.lower()}.{origin}")
+        for member in members
+        if (port := member.classic_port if service == SERVICES[0] else member.x_port) is not None
+        and (part is None or part in member.parts)
+    )
+
+
+def _address_sets(name: str, addresses: Iterable[str], ttl: int) -> list[RRset]:
+    by_kind: dict[Kind, set[AddressRecord]] = {Kind.A: set(), Kind.AAAA: set()}
+    for text in addresses:
+        address = ipaddress.ip_address(text)
+        by_kind[Kind.A if address.version == 4 else Kind.AAAA].add(AddressRecord(str(address)))
+    return [RRset(name, kind, ttl, tuple(sorted(found))) for kind, found in by_kind.items() if found]
+
+
+def _with_parents(names: Iterable[str], origin: str) -> Iterable[str]:
+    """The names and the empty non-terminals between them and the origin (RFC 4592, 2.2.2)."""
+    for name in names:
+        while name != origin:
+            yield name
+            name = name.partition(".")[2]
+    yield origin

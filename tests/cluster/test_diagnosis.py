@@ -1,0 +1,256 @@
+"""The rules of diagnosis, by example and by property."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.diagnosis import Policy, diagnose
+from cluster.members import Endpoint, Member, Role, State
+from cluster.observations import Observation, Outcome, Report, ViewId, ViewRow
+from cluster.topology import Topology, Trust
+
+NOW = 100.0
+P, S = Role.PRIMARY, Role.SECONDARY
+UP, LOST, JOINING, OUT = State.ONLINE, State.UNREACHABLE, State.RECOVERING, State.OFFLINE
+MEMBERS = [
+    Member(f"mysql-{n}.db.test", Endpoint(f"10.0.0.{n}", 3306), Endpoint(f"10.0.0.{n}", 33060)) for n in range(3)
+]
+View = Sequence[tuple[Role, State]]
+CALM: View = [(P, UP), (S, UP), (S, UP)]
+
+
+def rows(view: View) -> tuple[ViewRow, ...]:
+    return tuple(ViewRow(f"u{n}", f"mysql-{n}", 3306, role, state) for n, (role, state) in enumerate(view))
+
+
+def says(
+    n: int,
+    view: View,
+    *,
+    read_only: bool | None = None,
+    counter: int = 7,
+    prefix: str = "v",
+    group: str = "g",
+    at: float = NOW,
+    offline_mode: bool = False,
+) -> Observation:
+    if read_only is None:
+        read_only = not (n < len(view) and view[n][0] is P)
+    report = Report(f"u{n}", read_only, offline_mode, group, ViewId(prefix, counter), rows(view))
+    return Observation(MEMBERS[n], at, Outcome.ANSWERED, report)
+
+
+def fails(n: int, outcome: Outcome = Outcome.REFUSED) -> Observation:
+    return Observation(MEMBERS[n], NOW, outcome, detail="connection refused")
+
+
+def judged(*seen: Observation, previous: Topology | None = None, now: float = NOW) -> Topology:
+    return diagnose(
+        MEMBERS, {one.member.name: one for one in seen}, now=now, previous=previous or Topology(), policy=Policy()
+    )
+
+
+def offers(topology: Topology) -> Mapping[int, Role]:
+    return {n: status.offered for n, status in enumerate(topology.members) if status.offered is not None}
+
+
+def test_a_calm_group_is_offered_as_it_says() -> None:
+    topology = judged(*(says(n, CALM) for n in range(3)))
+    assert topology.trust is Trust.QUORUM
+    assert offers(topology) == {0: P, 1: S, 2: S}
+
+
+def test_an_unchanged_group_keeps_its_version_and_gets_younger() -> None:
+    first = judged(*(says(n, CALM) for n in range(3)))
+    again = judged(*(says(n, CALM, at=NOW + 1) for n in range(3)), previous=first, now=NOW + 1)
+    assert (again.version, again.taken_at) == (first.version, NOW + 1)
+
+
+def test_a_primary_cut_from_its_peers_is_not_offered_whatever_it_says() -> None:
+    cut_off = says(0, [(P, UP), (S, LOST), (S, LOST)])
+    suspicious: View = [(P, LOST), (S, UP), (S, UP)]
+    topology = judged(cut_off, says(1, suspicious), says(2, suspicious))
+    assert offers(topology) == {1: S, 2: S}
+    assert topology.members[0].state is LOST
+
+
+def test_an_expelled_primary_is_not_offered_and_its_older_view_does_not_count() -> None:
+    after: View = [(S, OUT), (P, UP), (S, UP)]
+    new_rows = rows(after)[1:]
+    voters = []
+    for n in (1, 2):
+        one = says(n, after, counter=8)
+        assert one.report
+        voters.append(replace(one, report=replace(one.report, rows=new_rows, read_only=n != 1)))
+    frozen_and_thawed = says(0, CALM, counter=7)
+    topology = judged(frozen_and_thawed, *voters)
+    assert offers(topology) == {1: P, 2: S}
+    assert topology.members[0].reason == "the majority's view does not contain it"
+    alone_again = judged(frozen_and_thawed, fails(1), fails(2), previous=topology)
+    assert 0 not in offers(alone_again), "a view older than the last trusted one came back"
+
+
+def test_without_a_majority_nobody_is_offered() -> None:
+    topology = judged(says(2, [(P, LOST), (S, LOST), (S, UP)]), fails(0), fails(1))
+    assert topology.trust is Trust.NO_QUORUM
+    assert offers(topology) == {}
+
+
+def test_while_nobody_answers_the_last_known_roles_stay() -> None:
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    topology = judged(*(fails(n) for n in range(3)), previous=calm)
+    assert topology.trust is Trust.BLIND
+    assert offers(topology) == {0: P, 1: S, 2: S}
+    assert topology.taken_at == calm.taken_at
+
+
+def test_observations_age_out() -> None:
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    later = judged(*(says(n, CALM) for n in range(3)), previous=calm, now=NOW + Policy().max_age + 0.1)
+    assert later.trust is Trust.BLIND
+
+
+def test_a_switchover_offers_the_old_primary_until_it_steps_down_and_the_new_one_once_it_is_writable() -> None:
+    new: View = [(S, UP), (P, UP), (S, UP)]
+    assert offers(judged(says(0, CALM), says(1, new, read_only=True), says(2, CALM))) == {0: P, 2: S}
+    assert offers(judged(says(0, new), says(1, new, read_only=True), says(2, CALM))) == {0: S, 2: S}
+    assert offers(judged(says(0, new), says(1, new, read_only=False), says(2, CALM))) == {0: S, 1: P, 2: S}
+
+
+def test_two_that_both_report_themselves_as_writable_primary_are_both_refused() -> None:
+    other: View = [(S, UP), (P, UP), (S, UP)]
+    assert offers(judged(says(0, CALM), says(1, other, read_only=False), says(2, CALM))) == {2: S}
+
+
+def test_a_new_primary_that_cannot_be_asked_is_not_offered_but_a_known_one_stays() -> None:
+    assert offers(judged(fails(0), says(1, CALM), says(2, CALM))) == {1: S, 2: S}
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    topology = judged(fails(0, Outcome.TOO_MANY), says(1, CALM), says(2, CALM), previous=calm)
+    assert offers(topology) == {0: P, 1: S, 2: S}
+
+
+def test_multi_primary_offers_every_writable_member() -> None:
+    every: View = [(P, UP)] * 3
+    topology = judged(says(0, every), says(1, every), says(2, every, read_only=True))
+    assert offers(topology) == {0: P, 1: P}
+
+
+def test_a_recovering_member_is_not_offered() -> None:
+    joining: View = [(P, UP), (S, UP), (S, JOINING)]
+    assert offers(judged(*(says(n, joining) for n in range(3)))) == {0: P, 1: S}
+
+
+def test_a_members_word_against_itself_counts() -> None:
+    stopped = says(2, [])
+    topology = judged(says(0, CALM), says(1, CALM), stopped)
+    assert offers(topology) == {0: P, 1: S}
+    assert offers(judged(says(0, CALM), says(1, CALM), fails(2, Outcome.OFFLINE_MODE))) == {0: P, 1: S}
+    assert offers(judged(says(0, CALM), says(1, CALM), says(2, CALM, offline_mode=True))) == {0: P, 1: S}
+
+
+def test_all_out_is_no_quorum() -> None:
+    topology = judged(*(says(n, []) for n in range(3)))
+    assert (topology.trust, topology.reason) == (Trust.NO_QUORUM, "every member says it is out of the group")
+
+
+def test_one_that_is_out_proves_nothing_about_those_that_cannot_be_asked() -> None:
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    topology = judged(fails(0), fails(1), says(2, []), previous=calm)
+    assert topology.trust is Trust.BLIND
+    assert offers(topology) == {0: P, 1: S}
+
+
+def test_views_of_different_groups_do_not_merge() -> None:
+    alone = rows(CALM)[2:]
+    stray = says(2, CALM, group="other")
+    assert stray.report
+    stray = replace(stray, report=replace(stray.report, rows=alone, read_only=False))
+    pair = rows([(P, UP), (S, UP)])
+    two = [says(n, [(P, UP), (S, UP)]) for n in (0, 1)]
+    assert all(one.report and one.report.rows == pair for one in two)
+    assert offers(judged(*two, stray)) == {0: P, 1: S}
+    even = says(1, CALM, prefix="w")
+    assert even.report
+    even = replace(even, report=replace(even.report, rows=rows(CALM)[1:2], read_only=False))
+    one = replace(two[0], report=replace(two[0].report, rows=pair[:1]))  # type: ignore[arg-type]
+    topology = judged(one, even)
+    assert (topology.trust, offers(topology)) == (Trust.NO_QUORUM, {})
+
+
+def test_a_member_is_recognised_by_its_name_before_it_can_be_asked() -> None:
+    topology = judged(says(0, CALM), says(1, CALM))
+    assert topology.members[2].uuid == "u2"
+    assert offers(topology) == {0: P, 1: S, 2: S}
+
+
+def test_servers_that_nobody_listed_are_told() -> None:
+    four = [*CALM, (S, UP)]
+    topology = judged(*(says(n, four) for n in range(3)))
+    assert [(one.host, one.port) for one in topology.unlisted] == [("mysql-3", 3306)]
+
+
+def test_two_names_of_one_server_are_offered_once() -> None:
+    alias = Member("alias.db.test", MEMBERS[0].classic, MEMBERS[0].x)
+    first = says(0, CALM)
+    seen = {one.member.name: one for one in (first, replace(first, member=alias), says(1, CALM), says(2, CALM))}
+    topology = diagnose([*MEMBERS, alias], seen, now=NOW, previous=Topology(), policy=Policy())
+    assert len(topology.primaries()) == 1
+
+
+roles = st.sampled_from([Role.PRIMARY, Role.SECONDARY])
+states = st.sampled_from([UP, UP, UP, LOST, JOINING, OUT])
+views = st.lists(st.tuples(roles, states), min_size=0, max_size=3)
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> list[Observation]:
+    seen = []
+    for n in range(3):
+        if draw(st.booleans()):
+            seen.append(
+                says(
+                    n,
+                    draw(views),
+                    read_only=draw(st.booleans()),
+                    counter=draw(st.integers(6, 8)),
+                    prefix=draw(st.sampled_from("vw")),
+                    at=NOW - draw(st.sampled_from([0.0, 1.0, 10.0])),
+                    offline_mode=draw(st.integers(0, 9)) == 0,
+                )
+            )
+        else:
+            seen.append(fails(n, draw(st.sampled_from(Outcome))))
+    return seen
+
+
+@settings(max_examples=500, deadline=None)
+@given(observations(), observations())
+def test_invariants(before: list[Observation], seen: list[Observation]) -> None:
+    previous = judged(*before)
+    topology = judged(*seen, previous=previous)
+    writers = topology.primaries()
+    single = not any(
+        sum(row.role is P for row in one.report.rows) > 1 for one in (*before, *seen) if one.report is not None
+    )
+    if single:
+        assert len(writers) <= 1, "two members offered as PRIMARY of a single-primary group"
+    if topology.trust is Trust.NO_QUORUM:
+        assert not offers(topology)
+    if topology.trust is Trust.QUORUM:
+        for n, status in enumerate(topology.members):
+            if status.offered is None:
+                continue
+            assert status.state is UP, "offered, though the majority does not see it ONLINE"
+            own = seen[n].report
+            if own is not None and NOW - seen[n].taken_at <= Policy().max_age:
+                assert own.rows, "offered, though it is in no group"
+                assert not own.offline_mode, "offered against its own word"
+                if status.offered is P and own.view_id == topology.view_id:
+                    assert not own.read_only, "offered as PRIMARY while read-only"
+    floor, view = previous.view_id, topology.view_id
+    if floor and view and floor.prefix == view.prefix:
+        assert view.counter >= floor.counter, "an older view replaced a newer one"

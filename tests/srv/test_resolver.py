@@ -1,0 +1,240 @@
+"""The resolver against a scripted server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import dns.flags
+import dns.message
+import pytest
+
+from srv.resolver import Answer, Lookup, Outcome, Resolver, Target
+
+DOMAIN = "demo.fairlead.test"
+NAME = f"_mysql._tcp.{DOMAIN}"
+SRV = [f"{NAME} 30 SRV 0 100 3306 m1.{DOMAIN}.", f"{NAME} 30 SRV 1 50 3307 m2.{DOMAIN}."]
+ADDRESSES = [f"m1.{DOMAIN} 20 A 192.0.2.1", f"m2.{DOMAIN} 25 A 192.0.2.2", f"m2.{DOMAIN} 10 AAAA 2001:db8::2"]
+M1 = Target(f"m1.{DOMAIN}", 3306, 0, 100, ("192.0.2.1",))
+M2 = Target(f"m2.{DOMAIN}", 3307, 1, 50, ("192.0.2.2", "2001:db8::2"))
+
+
+async def look(*servers: Any, name: str = NAME, timeout: float = 5.0, attempts: int = 1) -> Lookup:
+    """Look up through the servers; the timeout is far away unless the test is about it."""
+    addresses = [server if isinstance(server, tuple) else server.address for server in servers]
+    return await Resolver(addresses, timeout=timeout, attempts=attempts, rng=random.Random(1)).srv(name)
+
+
+@pytest.fixture
+def nobody() -> Iterator[tuple[str, int]]:
+    """An address where nobody listens: another socket's, which is connected and so refuses ours."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(("127.0.0.1", 9))
+        yield sock.getsockname()
+
+
+async def test_an_answer_with_additional_addresses_takes_one_question(scripted: Any) -> None:
+    scripted.answers(*SRV, additional=ADDRESSES)
+    assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1, M2), 10))
+    assert scripted.questions() == [f"{NAME}. SRV"]
+    assert scripted.asked[0].payload == 1232
+    assert scripted.asked[0].flags & dns.flags.RD
+
+
+async def test_missing_addresses_are_asked_for(scripted: Any) -> None:
+    scripted.answers(*SRV, *ADDRESSES[1:], additional=ADDRESSES[:1])
+    assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1, M2), 10))
+    assert sorted(scripted.questions()) == [f"{NAME}. SRV", f"m2.{DOMAIN}. A", f"m2.{DOMAIN}. AAAA"]
+
+
+async def test_a_target_that_is_an_alias_is_followed(scripted: Any) -> None:
+    scripted.answers(SRV[0], f"m1.{DOMAIN} 3 CNAME real.test.", "real.test 9 A 192.0.2.1")
+    assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1,), 3))
+
+
+async def test_names_are_asked_in_lower_case_as_they_stand(scripted: Any) -> None:
+    scripted.answers(*SRV, additional=ADDRESSES)
+    assert (await look(scripted, name=NAME.upper() + ".")).name == NAME
+    assert scripted.questions() == [f"{NAME}. SRV"]
+
+
+async def test_an_impossible_name_is_the_callers_mistake(scripted: Any) -> None:
+    with pytest.raises(ValueError, match="empty label"):
+        await look(scripted, name="a..b")
+
+
+@pytest.mark.parametrize(
+    ("rcode", "outcome"),
+    [(0, Outcome.EMPTY), (2, Outcome.SERVFAIL), (3, Outcome.NXDOMAIN), (5, Outcome.REFUSED), (9, Outcome.SERVFAIL)],
+)
+async def test_outcomes_without_an_answer(scripted: Any, rcode: int, outcome: Outcome) -> None:
+    soa = f"{DOMAIN} 60 SOA ns.{DOMAIN}. h.{DOMAIN}. 1 2 3 4 5"
+    scripted.answers(authority=[soa], rcode=rcode)
+    lookup = await look(scripted)
+    assert (lookup.outcome, lookup.answer) == (outcome, None)
+    assert lookup.negative_ttl == (5 if outcome.is_decided else None)
+
+
+async def test_the_root_as_target(scripted: Any) -> None:
+    scripted.answers(f"{NAME} 30 SRV 0 0 0 .")
+    lookup = await look(scripted)
+    assert (lookup.outcome, lookup.answer, lookup.negative_ttl) == (Outcome.UNAVAILABLE, None, 30)
+
+
+async def test_the_root_among_others_is_left_out(scripted: Any) -> None:
+    scripted.answers(f"{NAME} 30 SRV 0 0 0 .", SRV[0], additional=ADDRESSES)
+    assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1,), 20))
+
+
+async def test_a_target_without_address_is_named_and_asked_again_when_its_denial_ends(scripted: Any) -> None:
+    soa = f"{DOMAIN} 60 SOA ns.{DOMAIN}. h.{DOMAIN}. 1 2 3 4 5"
+    scripted.answers(SRV[0], authority=[soa])
+    lookup = await look(scripted)
+    assert lookup.answer == Answer((Target(f"m1.{DOMAIN}", 3306, 0, 100, ()),), 5)
+    assert lookup.detail == f"no address for m1.{DOMAIN}: empty"
+
+
+async def test_addresses_that_nobody_can_tell_make_the_answer_good_for_nothing(scripted: Any) -> None:
+    def only_srv(query: dns.message.Message) -> list[bytes]:
+        failing = query.question[0].rdtype != dns.rdatatype.SRV
+        return [scripted.reply_to(query, SRV[:1], rcode=2 if failing else 0).to_wire()]
+
+    scripted.udp = only_srv
+    lookup = await look(scripted)
+    assert lookup.answer == Answer((Target(f"m1.{DOMAIN}", 3306, 0, 100, ()),), 0)
+    assert "servfail" in lookup.detail
+
+
+async def test_silence_is_a_timeout(scripted: Any) -> None:
+    lookup = await look(scripted, timeout=0.05, attempts=2)
+    assert lookup.outcome is Outcome.TIMEOUT
+    assert "no answer within 0.05 s" in lookup.detail
+    assert len(scripted.asked) == 2
+
+
+async def test_a_port_where_nobody_listens_is_known_at_once(nobody: tuple[str, int]) -> None:
+    lookup = await asyncio.wait_for(look(nobody, timeout=30), 5)
+    assert lookup.outcome is Outcome.TIMEOUT
+    assert "refused" in lookup.detail.lower()
+
+
+async def test_replies_to_something_else_are_passed_over(scripted: Any) -> None:
+    def noise_first(query: dns.message.Message) -> list[bytes]:
+        right = scripted.reply_to(query, SRV, additional=ADDRESSES)
+        wrong_id = struct.pack("!H", query.id ^ 1) + right.to_wire()[2:]
+        other = scripted.reply_to(dns.message.make_query("other.test", "SRV", id=query.id)).to_wire()
+        return [b"", b"x", wrong_id, other, query.to_wire(), right.to_wire()]
+
+    scripted.udp = noise_first
+    assert (await look(scripted)).outcome is Outcome.ANSWER
+
+
+async def test_only_noise_is_a_timeout_that_says_so(scripted: Any) -> None:
+    scripted.udp = lambda query: [struct.pack("!H", query.id ^ 1) + query.to_wire()[2:]]
+    lookup = await look(scripted, timeout=0.05)
+    assert lookup.outcome is Outcome.TIMEOUT
+    assert "1 replies to something else" in lookup.detail
+
+
+async def test_a_reply_from_elsewhere_is_never_seen(scripted: Any) -> None:
+    """A stranger who knows number, question and port still cannot answer for the server, though it comes first."""
+    reached: list[int] = []
+
+    def forge(query: dns.message.Message) -> list[bytes]:
+        forged = scripted.reply_to(query, rcode=3).to_wire()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            ports = _udp_ports_connected_to(scripted.address[1])
+            reached.extend(stranger.sendto(forged, ("127.0.0.1", port)) for port in ports)
+        return [scripted.reply_to(query, rcode=5).to_wire()]
+
+    scripted.udp = forge
+    assert (await look(scripted)).outcome is Outcome.REFUSED
+    assert reached
+
+
+def _udp_ports_connected_to(port: int) -> list[int]:
+    with open("/proc/net/udp", encoding="ascii") as table:  # noqa: PTH123 - a table of the kernel's
+        rows = [line.split() for line in table.readlines()[1:]]
+    return [int(row[1].split(":")[1], 16) for row in rows if row[2] == f"0100007F:{port:04X}"]
+
+
+async def test_a_malformed_reply_is_named(scripted: Any) -> None:
+    scripted.udp = lambda query: [struct.pack("!HHHHHH", query.id, 0x8180, 1, 1, 0, 0) + b"\x3fjunk"]
+    assert (await look(scripted)).outcome is Outcome.MALFORMED
+
+
+@pytest.mark.parametrize("rcode", [1, 4])
+async def test_a_server_without_edns_is_asked_without(scripted: Any, rcode: int) -> None:
+    def old(query: dns.message.Message) -> list[bytes]:
+        if query.edns >= 0:
+            return [struct.pack("!HHHHHH", query.id, 0x8180 | rcode, 0, 0, 0, 0)]
+        return [scripted.reply_to(query, SRV, additional=ADDRESSES).to_wire()]
+
+    scripted.udp = old
+    assert (await look(scripted)).outcome is Outcome.ANSWER
+
+
+async def test_a_truncated_answer_is_fetched_over_tcp(scripted: Any) -> None:
+    scripted.answers(*SRV, additional=ADDRESSES)
+    scripted.udp = lambda query: [scripted.reply_to(query, SRV[:1], flags=dns.flags.TC).to_wire()]
+    assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1, M2), 10))
+    assert scripted.questions() == [f"{NAME}. SRV"] * 2
+
+
+@pytest.mark.parametrize("tcp", ["closed", "silent", "other", "truncated"])
+async def test_a_truncated_answer_alone_is_no_answer(scripted: Any, tcp: str) -> None:
+    truncated = lambda query: [scripted.reply_to(query, SRV[:1], flags=dns.flags.TC).to_wire()]  # noqa: E731
+    scripted.udp = truncated
+    scripted.tcp = {
+        "closed": lambda _: (),
+        "silent": lambda _: (),
+        "other": lambda query: [query.to_wire()],
+        "truncated": truncated,
+    }[tcp]
+    lookup = await look(scripted)
+    assert lookup.outcome is (Outcome.TIMEOUT if tcp in ("closed", "silent") else Outcome.MALFORMED)
+
+
+@pytest.mark.parametrize("first", ["silent", "servfail", "refused", "malformed", "referral", "nobody"])
+async def test_the_next_server_is_asked_when_the_first_cannot_tell(
+    scripted: Any, second: Any, nobody: tuple[str, int], first: str
+) -> None:
+    match first:
+        case "servfail":
+            scripted.answers(rcode=2)
+        case "refused":
+            scripted.answers(rcode=5)
+        case "malformed":
+            scripted.udp = lambda query: [query.to_wire()[:2]]
+        case "referral":
+            scripted.answers(authority=["test 60 NS ns.elsewhere."])
+    second.answers(*SRV, additional=ADDRESSES)
+    lookup = await look(nobody if first == "nobody" else scripted, second, timeout=0.05 if first == "silent" else 5)
+    assert lookup.outcome is Outcome.ANSWER
+
+
+async def test_a_decided_answer_ends_the_round(scripted: Any, second: Any) -> None:
+    scripted.answers(rcode=3)
+    second.answers(*SRV, additional=ADDRESSES)
+    assert (await look(scripted, second)).outcome is Outcome.NXDOMAIN
+    assert not second.asked
+
+
+async def test_what_one_server_says_of_itself_outranks_anothers_silence(scripted: Any, second: Any) -> None:
+    scripted.answers(rcode=5)
+    lookup = await look(scripted, second, timeout=0.05)
+    assert lookup.outcome is Outcome.REFUSED
+    assert f"port {scripted.address[1]}: refused" in lookup.detail
+    assert f"port {second.address[1]}: no answer" in lookup.detail
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="no name server"):
+        Resolver([])
+    with pytest.raises(ValueError, match="timeout 0"):
+        Resolver([("127.0.0.1", 53)], timeout=0)
