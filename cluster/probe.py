@@ -194,8 +194,8 @@ def read_report(result: Result) -> Report:
         uuid, read_only, offline_mode, version, group_name, view_id, queued = result.rows[0][:7]
         return Report(
             uuid=str(uuid),
-            read_only=bool(read_only),
-            offline_mode=bool(offline_mode),
+            read_only=bool(int(str(read_only))),
+            offline_mode=bool(int(str(offline_mode))),
             group_name=str(group_name or ""),
             view_id=parse_view_id(None if view_id is None else str(view_id)),
             rows=tuple(

@@ -108,9 +108,9 @@ class Watch:
 
     @property
     def seen(self) -> bool:
-        """Whether a first topology stands: a majority answered, or every member was asked at least once."""
-        asked = bool(self._members) and self._members.keys() <= self._observations.keys()
-        return asked or self.topology.trust is not Trust.BLIND
+        """Whether a first topology stands: a majority answered, or every member could be asked at least once."""
+        asked = [name in self._observations and member.x is not None for name, member in self._members.items()]
+        return bool(asked and all(asked)) or self.topology.trust is not Trust.BLIND
 
     def look_now(self) -> None:
         """Look at all members at once, and again in a short burst. Cheap to call often: looks coalesce."""

@@ -6,6 +6,7 @@ Knows none of them by name, so that every package can bring its own without bein
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         register = entry.load()
-        words = (register.__doc__ or "").strip()
+        words = inspect.getdoc(register) or ""
         subparser = subparsers.add_parser(
             entry.name,
             help=words.partition("\n")[0],

@@ -104,6 +104,8 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
 
 
 def _explain(settings: Settings) -> str:
+    from router.routes import route_of
+
     lines = ["The configuration is valid."]
     for name, cluster in settings.clusters.items():
         servers = ", ".join(map(str, cluster.resolvers)) or "the name servers of /etc/resolv.conf"
@@ -115,11 +117,12 @@ def _explain(settings: Settings) -> str:
         lines.append(
             f"cluster {name}: _mysql._tcp.{cluster.srv} and _mysqlx._tcp.{cluster.srv} from {servers}; {probes}"
         )
-    for name, route in settings.routes.items():
-        strategy = route.strategy.value if route.strategy else ""
+    for name, chosen in settings.routes.items():
+        cluster_name = settings.cluster_of(chosen)
+        route = route_of(name, chosen, settings.clusters[cluster_name])
         lines.append(
-            f"route {name}: {route.listen}, {route.protocol.value} protocol, to {route.destination.value} members of"
-            f" {settings.cluster_of(route)}, {strategy}"
+            f"route {name}: {chosen.listen}, {route.protocol.value} protocol, to {route.destination.value} members of"
+            f" {cluster_name}, {route.strategy.value}"
         )
     lines.append(f"admin: http://{settings.admin.listen}" if settings.admin.enabled else "admin: off")
     return "\n".join(lines)

@@ -27,11 +27,6 @@ def parking_full(route: str, limit: int) -> Refusal:
     return Refusal(1040, "08004", f"Fairlead: too many connections: {limit} already wait for a server on route {route}")
 
 
-def draining() -> Refusal:
-    """The router is about to end: ER_SERVER_SHUTDOWN."""
-    return Refusal(1053, "08S01", "Fairlead: shutting down, connect again")
-
-
 def encode(refusal: Refusal, protocol: Protocol) -> bytes:
     """The refusal as the first thing a client of that protocol reads."""
     if protocol is Protocol.X:

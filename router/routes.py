@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
-from router.settings import Destination, Protocol, StrategyName
+from router.settings import ClusterSettings, Destination, Protocol, RouteSettings, StrategyName
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,23 @@ class Route:
     parking_timeout: float
     parking_limit: int
     connect_timeout: float
+
+
+def route_of(name: str, chosen: RouteSettings, cluster: ClusterSettings) -> Route:
+    """The route that the settings ask for."""
+    primary = chosen.destination is Destination.PRIMARY
+    usual = StrategyName.FIRST_AVAILABLE if primary else StrategyName.ROUND_ROBIN
+    return Route(
+        name=name,
+        protocol=chosen.protocol,
+        destination=chosen.destination,
+        strategy=chosen.strategy or usual,
+        fallback_to_primary=chosen.fallback_to_primary,
+        topology_max_age=cluster.topology_max_age,
+        parking_timeout=chosen.parking_timeout,
+        parking_limit=chosen.parking_limit,
+        connect_timeout=chosen.connect_timeout,
+    )
 
 
 @dataclass(frozen=True, slots=True)

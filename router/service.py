@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from enum import Enum
@@ -18,7 +19,7 @@ from cluster.probe import Access
 from cluster.watch import Timing, Watch
 from router.admin import Admin
 from router.listener import Listener, ListenError, open_socket
-from router.routes import Route
+from router.routes import route_of
 from router.sessions import Port
 from router.settings import ClusterSettings, Settings, SettingsError
 from router.watcher import Watcher
@@ -96,10 +97,11 @@ class Router:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop)
         admin = Admin(self)
+        sockets = self._open_sockets()
         try:
+            await admin.start()
             async with asyncio.TaskGroup() as attaching, asyncio.TaskGroup() as following:
-                self._bind(attaching)
-                await admin.start()
+                self._make_ports(sockets, attaching)
                 owned = [
                     following.create_task(watcher.run(), name=f"cluster {name}")
                     for name, watcher in self.watchers.items()
@@ -114,34 +116,31 @@ class Router:
                     task.cancel()
         finally:
             self.phase = Phase.ENDED
-            for listener in self.listeners.values():
-                listener.close()
+            for sock in sockets.values():
+                sock.close()
             await admin.close()
             for signum in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(signum)
 
-    def _bind(self, attaching: asyncio.TaskGroup) -> None:
+    def _open_sockets(self) -> dict[str, socket.socket]:
+        sockets: dict[str, socket.socket] = {}
+        try:
+            for name, route in self.settings.routes.items():
+                sockets[name] = open_socket(route.listen)
+        except ListenError as exc:
+            for sock in sockets.values():
+                sock.close()
+            raise SettingsError(f"routes.{name}.listen: {exc}") from exc
+        return sockets
+
+    def _make_ports(self, sockets: Mapping[str, socket.socket], attaching: asyncio.TaskGroup) -> None:
         for name, chosen in self.settings.routes.items():
             cluster = self.settings.cluster_of(chosen)
             watch = self.watchers[cluster].watch
-            assert chosen.strategy is not None  # noqa: S101 - the settings' own check has set it
-            route = Route(
-                name=name,
-                protocol=chosen.protocol,
-                destination=chosen.destination,
-                strategy=chosen.strategy,
-                fallback_to_primary=chosen.fallback_to_primary,
-                topology_max_age=self.settings.clusters[cluster].topology_max_age,
-                parking_timeout=chosen.parking_timeout,
-                parking_limit=chosen.parking_limit,
-                connect_timeout=chosen.connect_timeout,
-            )
+            route = route_of(name, chosen, self.settings.clusters[cluster])
             port = Port(route, lambda watch=watch: watch.topology, attaching)  # type: ignore[misc]
             watch.subscribe(lambda _, new, port=port: port.topology_changed(new))  # type: ignore[misc]
-            try:
-                self.listeners[name] = Listener(port, open_socket(chosen.listen))
-            except ListenError as exc:
-                raise SettingsError(f"routes.{name}.listen: {exc}") from exc
+            self.listeners[name] = Listener(port, sockets[name])
 
     async def _drain(self) -> None:
         self.phase = Phase.DRAINING

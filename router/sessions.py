@@ -14,7 +14,7 @@ from enum import Enum
 
 from cluster.members import Member
 from cluster.topology import Topology
-from router.refusals import Refusal, draining, encode, no_member, parking_full
+from router.refusals import Refusal, encode, no_member, parking_full
 from router.routes import Candidate, Route, may_stay, pick
 from router.splice import End, Side
 
@@ -78,7 +78,6 @@ class Port:
         self.sessions: dict[int, Session] = {}
         self.tally = Tally()
         self.parked_now = 0
-        self.draining = False
         self.turns: Iterator[int] = itertools.count()
         self._changed = asyncio.Event()
 
@@ -156,9 +155,6 @@ class Session:
         self._client_address = _address(self.client.transport)
         self.port.sessions[self.id] = self
         self.port.tally.started += 1
-        if self.port.draining:
-            self._refuse(draining())
-            return
         self._attaching = self.port.tasks.create_task(self._attach(), name=f"session {self.id}")
 
     def end_closed(self, side: Side, error: Exception | None) -> None:
@@ -166,13 +162,6 @@ class Session:
         if self._attaching is not None and side is Side.CLIENT:
             self._attaching.cancel()
         other = self._member_end if side is Side.CLIENT else self.client
-        if side is Side.MEMBER and self.phase is Phase.JOINED and not self.client.eof:
-            words = "session %d: %s closed it, client %s, route %s, %d bytes in, %d out, %.1f s"
-            age = time.monotonic() - self.since
-            name = self.member.name if self.member else "the member"
-            log.info(words, self.id, name, self.peer, self.port.route.name, self.bytes_in, self.bytes_out, age)
-        if self.phase is Phase.JOINED:
-            self.phase = Phase.ENDED
         if other is None or other.transport is None:
             self._forget()
 
@@ -190,10 +179,20 @@ class Session:
                 end.abort()
 
     def _forget(self) -> None:
-        self.phase = Phase.ENDED
-        if self.port.sessions.pop(self.id, None) is not None:
-            self.port.tally.bytes_in += self.bytes_in
-            self.port.tally.bytes_out += self.bytes_out
+        told, self.phase = self.phase is Phase.ENDED, Phase.ENDED
+        if self.port.sessions.pop(self.id, None) is None:
+            return
+        self.port.tally.bytes_in += self.bytes_in
+        self.port.tally.bytes_out += self.bytes_out
+        if told:
+            return
+        by_member = self._member_end is not None and self._member_end.ended_first
+        # Clients end their sessions themselves; where the member does, somebody will ask why.
+        level = logging.INFO if by_member else logging.DEBUG
+        ended_by = self.member.name if by_member and self.member else "its client"
+        age = time.monotonic() - self.since
+        words = "session %d: ended by %s, client %s, route %s, %d bytes in, %d out, %.1f s"
+        log.log(level, words, self.id, ended_by, self.peer, self.port.route.name, self.bytes_in, self.bytes_out, age)
 
     async def _attach(self) -> None:
         try:

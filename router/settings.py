@@ -131,11 +131,7 @@ class RouteSettings(_Table):
     """Seconds to connect to one member before the next is tried."""
 
     @model_validator(mode="after")
-    def _strategy(self) -> Self:
-        if self.strategy is None:
-            primary = self.destination is Destination.PRIMARY
-            chosen = StrategyName.FIRST_AVAILABLE if primary else StrategyName.ROUND_ROBIN
-            object.__setattr__(self, "strategy", chosen)
+    def _fallback(self) -> Self:
         if self.fallback_to_primary and self.destination is Destination.PRIMARY:
             raise _WrongError("fallback_to_primary", "only a route with destination SECONDARY can fall back")
         return self

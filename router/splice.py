@@ -40,7 +40,7 @@ class Ends(Shape):
 class End(asyncio.Protocol):
     """One socket of a session. Without a peer it holds what arrives; with one it passes everything on."""
 
-    __slots__ = ("_linger", "_owner", "eof", "held", "loop", "peer", "received", "side", "transport")
+    __slots__ = ("_linger", "_owner", "ended_first", "eof", "held", "loop", "peer", "received", "side", "transport")
 
     def __init__(self, owner: Ends, side: Side, loop: asyncio.AbstractEventLoop) -> None:
         self.side = side
@@ -50,6 +50,7 @@ class End(asyncio.Protocol):
         self.held = bytearray()
         self.received = 0  # bytes read from this socket
         self.eof = False  # whether its peer will send nothing more
+        self.ended_first = False  # whether it was this side that ended the session
         self._owner = owner
         self._linger: asyncio.TimerHandle | None = None
 
@@ -78,6 +79,7 @@ class End(asyncio.Protocol):
             self.peer.transport.resume_reading()
 
     def eof_received(self) -> bool:
+        self._note_end()
         self.eof = True
         peer = self.peer
         if peer is None:  # a client that half-closes before it has a member wants nothing more
@@ -92,6 +94,8 @@ class End(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self._note_end()
         self.transport = None
         if self._linger is not None:
             self._linger.cancel()
@@ -99,6 +103,11 @@ class End(asyncio.Protocol):
         if self.peer is not None:
             self.peer.close()
         self._owner.end_closed(self.side, exc)
+
+    def _note_end(self) -> None:
+        peer = self.peer
+        if not self.eof and peer is not None and not peer.eof and peer.transport is not None:
+            self.ended_first = not peer.transport.is_closing()
 
     def join(self, peer: End) -> None:
         """Pass everything on to `peer` from now on, and everything of its to here."""

@@ -66,5 +66,9 @@ class Watcher:
         states = [following.state for following in self.names.values()]
         if any(state.outcome is None for state in states):
             return  # half a member is worse than one a moment later
+        if any(state.answer for state in states):
+            for following in self.names.values():
+                if following.state.answer is None:
+                    following.refresh_soon()  # the name server is back: the other name need not wait for its turn
         classic, x = (state.answer.targets if state.answer else () for state in states)
         self.watch.set_members(pair(classic, x))

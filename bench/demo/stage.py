@@ -26,24 +26,48 @@ def set_up(directory: Path, progress: Progress) -> Stage:
         SandboxError: the sandbox cannot be had here.
     """
     strike(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(directory / "sandbox", progress=progress)
     progress("starting three MySQL servers as a group")
     sandbox.up()
-    children = Children(directory)
-    address, resolver = _free_address(), f"127.0.0.1:{_free_port()}"
-    stage = Stage(sandbox, children, address, resolver)
-    probe = sandbox.accounts["probe"]
-    account = ["--probe-user", probe.user, "--probe-password-file", str(probe.password_file)]
-    members = [f"--member={one.name}={one.host}:{one.port}/{one.x_port}" for one in sandbox.members]
-    children.start("publisher", ["srv", "serve", "--domain", DOMAIN, "--listen", resolver, *members, *account])
-    progress(f"publisher serves the SRV records of {DOMAIN} at {resolver}")
-    where = ["--bind", address, "--admin", stage.admin]
-    children.start("router", ["router", "--srv", DOMAIN, "--resolver", resolver, *where, *account])
-    if not wait_until(lambda: _ready(stage), START_TIMEOUT):
-        raise DemoError(f"the router is not ready after {START_TIMEOUT:g} s; see {children.log('router')}")
-    progress(f"router is ready on {address}")
+    stage = arrange(sandbox, directory)
+    start_publisher(stage)
+    progress(f"publisher serves the SRV records of {DOMAIN} at {stage.resolver}")
+    start_router(stage)
+    progress(f"router is ready on {stage.address}")
     return stage
+
+
+def arrange(sandbox: Sandbox, directory: Path) -> Stage:
+    """Choose addresses for a running sandbox; nothing is started."""
+    return Stage(sandbox, Children(directory), _free_address(), f"127.0.0.1:{_free_port()}")
+
+
+def start_publisher(stage: Stage) -> None:
+    """Publish the group's records, following its roles."""
+    members = [f"--member={one.name}={one.host}:{one.port}/{one.x_port}" for one in stage.sandbox.members]
+    where = ["--domain", DOMAIN, "--listen", stage.resolver]
+    stage.children.start("publisher", ["srv", "serve", *where, *members, *_probe_account(stage)])
+
+
+def start_router(stage: Stage, *, wait: bool = True) -> None:
+    """Start a router that knows nothing but the domain, where to ask for it, and the probe account.
+
+    Args:
+        wait: return when it offers every member.
+
+    Raises:
+        DemoError: it does not come to that.
+    """
+    where = ["--bind", stage.address, "--admin", stage.admin]
+    found = ["--srv", DOMAIN, "--resolver", stage.resolver]
+    stage.children.start("router", ["router", *found, *where, *_probe_account(stage)])
+    if wait and not wait_until(lambda: _ready(stage), START_TIMEOUT):
+        raise DemoError(f"the router is not ready after {START_TIMEOUT:g} s; see {stage.children.log('router')}")
+
+
+def _probe_account(stage: Stage) -> list[str]:
+    probe = stage.sandbox.accounts["probe"]
+    return ["--probe-user", probe.user, "--probe-password-file", str(probe.password_file)]
 
 
 def strike(directory: Path) -> bool:

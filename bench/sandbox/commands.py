@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 OK = 0
 FAILED = 1
 NOT_UP = 3
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -56,7 +58,6 @@ def sandbox(parser: argparse.ArgumentParser) -> Run:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the command line says and return the exit status."""
-    import signal
     from pathlib import Path
 
     try:
@@ -67,8 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"fairlead sandbox: {exc.name} is not installed: pip install 'fairlead[demo]'", file=sys.stderr)
         return FAILED
 
-    # A polite end is Ctrl-C's: what was begun is cleaned up.
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in INTERRUPTIONS:
+        signal.signal(number, _interrupt)
     try:
         target = Sandbox(
             Path(arguments.dir) if arguments.dir else None,
@@ -87,6 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
+    """Interrupt once: what was begun is cleaned up, and nobody's second Ctrl-C stops that."""
+    for each in INTERRUPTIONS:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

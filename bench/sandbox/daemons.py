@@ -27,6 +27,8 @@ MARK = "FAIRLEAD_SANDBOX_MEMBER"
 # Seconds.
 STOP_TIMEOUT = 30.0
 KILL_TIMEOUT = 10.0
+# Leaving a group takes 6 s; one that is cut off or has lost its peers may not find an end.
+END_TIMEOUT = 15.0
 LOG_LINES = 8
 
 
@@ -103,14 +105,19 @@ class Daemons:
             join: it joins the group by itself once it is up.
         """
         directory = self.layout.member(name)
-        self.layout.socket(name).unlink(missing_ok=True)
+        # A killed server leaves these, and its number in them may be another's by now, or a zombie's.
+        for socket in ("mysqld.sock", "mysqlx.sock"):
+            for path in (directory / socket, directory / f"{socket}.lock"):
+                path.unlink(missing_ok=True)
         arguments = [f"--defaults-file={self.server.home(directory)}/my.cnf"]
         if not join:
             arguments.append("--group-replication-start-on-boot=OFF")
         launch = self.server.launch(directory, self.layout.hosts_file, arguments)
         log = self.layout.run / f"{name}.out"
+        error_log = self.layout.error_log(name)
+        log_from = error_log.stat().st_size if error_log.exists() else 0
         process = spawn([*self.network.enter(self.record, name), *launch], self._environment(name), log)
-        note = {"pid": str(process.pid), "start_time": str(process.start_time)}
+        note = {"pid": str(process.pid), "start_time": str(process.start_time), "log_from": str(log_from)}
         self.layout.write_note(f"{name}.process", note)
 
     def process(self, name: str) -> Process | None:
@@ -145,7 +152,7 @@ class Daemons:
         """
         process = self.process(name)
         if process and orderly and send(process, signal.SIGTERM):
-            wait_gone(process, STOP_TIMEOUT)
+            wait_gone(process, END_TIMEOUT)
         remaining = find_marked(MARK, str(self.layout.member(name)))
         for left in remaining:
             send(left, signal.SIGKILL)
@@ -155,11 +162,15 @@ class Daemons:
         self.layout.write_note(f"{name}.process", {})
 
     def log_tail(self, name: str) -> str:
-        """Return the end of the member's error log, its errors before all else; on lines of their own."""
+        """Return the end of the member's error log since its last start, on lines of their own.
+
+        Errors are preferred to all else.
+        """
+        log_from = int(self.layout.read_note(f"{name}.process").get("log_from", "0"))
         lines: list[str] = []
-        for path in (self.layout.run / f"{name}.out", self.layout.error_log(name)):
+        for path, begin in ((self.layout.run / f"{name}.out", 0), (self.layout.error_log(name), log_from)):
             if path.exists():
-                lines += path.read_text(errors="backslashreplace").splitlines()
+                lines += path.read_bytes()[begin:].decode(errors="backslashreplace").splitlines()
         chosen = [line for line in lines if "[ERROR]" in line] or lines
         return "".join(f"\n  {name}: {line}" for line in chosen[-LOG_LINES:])
 

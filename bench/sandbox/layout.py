@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from bench.sandbox.record import Record, decode, encode
 # A Unix socket address holds 108 bytes with its final zero (unix(7)).
 SOCKET_PATH_LIMIT = 107
 LONGEST_SOCKET = "mysql-8/mysqlx.sock.lock"
-OWN_ENTRIES = ("sandbox.json", "lock", "ca.pem", "hosts", "private", "run")
+OWN_ENTRIES = ("ca.pem", "hosts", "private", "run", "sandbox.json")
 
 
 def default_dir() -> Path:
@@ -147,14 +147,19 @@ class Layout:
         else:
             path.unlink(missing_ok=True)
 
-    def purge(self, member_names: tuple[str, ...]) -> None:
-        """Delete what the sandbox made, and the directory when nothing else is in it."""
+    def clear(self, member_names: Iterable[str]) -> None:
+        """Delete what the sandbox made, but for the lock."""
         for name in (*member_names, *OWN_ENTRIES):
             path = self.dir / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+    def purge(self, member_names: Iterable[str]) -> None:
+        """Delete what the sandbox made, and the directory when nothing else is in it."""
+        self.clear(member_names)
+        self.lock_file.unlink(missing_ok=True)
         if self.dir.is_dir() and not any(self.dir.iterdir()):
             self.dir.rmdir()
 

@@ -189,8 +189,8 @@ def _group(record: Record, member: Member) -> Iterable[type_of_section]:
         (("group_replication_recovery_reconnect_interval", "1"),),
     )
     yield (
-        "A primary that leaves waits this long for its own threads (default 300 s): measured, it waits in vain.",
-        (("group_replication_components_stop_timeout", "2"),),
+        "Leaving a group does not wait longer than this for the member's own threads (default 300 s).",
+        (("group_replication_components_stop_timeout", "10"),),
     )
 
 

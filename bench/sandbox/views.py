@@ -66,9 +66,10 @@ class Standing:
 def judge(views: Mapping[str, View]) -> dict[str, Standing]:
     """Return each answering member's standing.
 
-    A member that the ruling view does not list is not ONLINE whatever it says: it counts as UNREACHABLE then. Of the
-    views that have a majority those of the most members rule, and of these the latest: one that was expelled and does
-    not know it yet still has the view from before.
+    A member that the ruling view does not list is not ONLINE whatever it says: it counts as UNREACHABLE then. One that
+    itself says that it is in no group is believed: the others may still wait for the process that was there before.
+    Of the views that have a majority those of the most members rule, and of these the latest: a member that was
+    expelled and does not know it yet still has the view from before.
 
     Args:
         views: by member name; members that do not answer are absent.
@@ -79,10 +80,10 @@ def judge(views: Mapping[str, View]) -> dict[str, Standing]:
     rows = {row.uuid: row for row in ruling.seen} if ruling else {}
     standings = {}
     for name, view in views.items():
-        row = rows.get(view.uuid)
-        if row is None:
-            own_state = view.own.state if view.own else "OFFLINE"
-            row = Seen(view.uuid, "UNREACHABLE" if own_state in IN_GROUP else own_state, "")
+        own_state = view.own.state if view.own else "OFFLINE"
+        row = rows.get(view.uuid, Seen(view.uuid, "UNREACHABLE", ""))
+        if own_state not in IN_GROUP:
+            row = Seen(view.uuid, own_state, "")
         standings[name] = Standing(view.uuid, row.state, row.role if row.state == "ONLINE" else "")
     return standings
 

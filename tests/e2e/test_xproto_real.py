@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,7 +27,17 @@ async def open_session(sandbox: Any, who: Login | None, **options: Any) -> Sessi
     return await Session.open(member.host, member.x_port, who, timeout=SECONDS, **options)
 
 
+@pytest.fixture
+def clear_text(sandbox: Any) -> Iterator[None]:
+    """The first member takes connections without TLS, too."""
+    name = sandbox.members[0].name
+    sandbox.sql(name, "SET GLOBAL require_secure_transport = OFF")
+    yield
+    sandbox.sql(name, "SET GLOBAL require_secure_transport = ON")
+
+
 @pytest.mark.sandbox
+@pytest.mark.usefixtures("clear_text")
 async def test_plain_over_tls_then_sha256_memory_in_clear(sandbox: Any) -> None:
     for tls in (TlsMode.REQUIRED, TlsMode.DISABLED):
         session = await open_session(sandbox, login(sandbox), tls=tls)
@@ -35,6 +46,13 @@ async def test_plain_over_tls_then_sha256_memory_in_clear(sandbox: Any) -> None:
         assert session.client_id is not None
         assert (await session.execute("SELECT 1 + ?", [1], timeout=SECONDS)).rows == ((2,),)
         await session.close()
+
+
+@pytest.mark.sandbox
+async def test_a_server_that_insists_on_tls(sandbox: Any) -> None:
+    with pytest.raises(ServerError) as caught:
+        await open_session(sandbox, login(sandbox), tls=TlsMode.DISABLED)
+    assert caught.value.code == 3159
 
 
 @pytest.mark.sandbox

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.members import Endpoint
+from router.routes import route_of
 from router.settings import Destination, Protocol, SettingsError, StrategyName, load, parse
 
 CLUSTER = {"main": {"srv": "db.example.com"}}
@@ -26,7 +27,11 @@ def test_an_srv_name_is_enough() -> None:
     }
     assert all(route.listen.host == "127.0.0.1" for route in settings.routes.values())
     assert settings.admin.listen == Endpoint("127.0.0.1", 8443)
-    assert settings.routes["classic_ro"].strategy is StrategyName.ROUND_ROBIN
+    strategies = {
+        name: route_of(name, chosen, settings.clusters["main"]).strategy for name, chosen in settings.routes.items()
+    }
+    assert strategies["classic_rw"] is StrategyName.FIRST_AVAILABLE
+    assert strategies["classic_ro"] is StrategyName.ROUND_ROBIN
 
 
 @pytest.mark.parametrize("name", ["DB.example.com.", "_mysql._tcp.db.example.com", "_mysqlx._tcp.db.example.com."])

@@ -1,0 +1,242 @@
+"""The beginning and the end of a sandbox: what is made, in which order, and how all of it is removed again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bench.sandbox.addresses import MOST_MEMBERS, hosts_text
+from bench.sandbox.daemons import Daemons
+from bench.sandbox.deadlines import wait_until
+from bench.sandbox.errors import NotUpError, SandboxError
+from bench.sandbox.group import Group, in_parallel
+from bench.sandbox.layout import Layout, locked
+from bench.sandbox.networks import KINDS as NETWORKS
+from bench.sandbox.networks import Network, choose_network
+from bench.sandbox.record import Mode, NetworkKind, Phase, Record, ServerKind
+from bench.sandbox.servers import KINDS as SERVERS
+from bench.sandbox.servers import Server, choose_server
+from bench.sandbox.views import primary_of
+
+DEFAULT_MEMBERS = 3
+# Seconds. A server starts in 2 s, a group forms in 4 s; a busy machine may take several times that.
+READY_TIMEOUT = 60.0
+FORM_TIMEOUT = 90.0
+WRITABLE_TIMEOUT = 60.0
+
+
+class Lifecycle:
+    """Brings one sandbox up and down.
+
+    Args:
+        layout: its directory.
+        members: how many members a new one has; nothing for the default.
+        mode: of a new one; nothing for the default.
+        mysqld: the server program to use; nothing for whichever is found.
+        progress: is told what takes time.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        members: int | None,
+        mode: Mode | None,
+        mysqld: Path | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        if members is not None and not 1 <= members <= MOST_MEMBERS:
+            raise SandboxError(f"a group has 1 to {MOST_MEMBERS} members, not {members}")
+        self.layout = layout
+        self._wanted_members = members
+        self._wanted_mode = mode
+        self._mysqld = mysqld
+        self._progress = progress
+
+    def up(self) -> bool:
+        """Bring it up, with the data it had; say whether there was anything to do.
+
+        When it fails or is interrupted, nothing of it stays but data that was there before.
+
+        Raises:
+            SandboxError: it cannot be had here or so; says why.
+        """
+        self.layout.check()
+        with locked(self.layout.lock_file):
+            try:
+                old = self.layout.load()
+            except NotUpError:
+                old = None
+            if old is not None:
+                self._refuse_other_shape(old)
+                daemons = daemons_of(self.layout, old)
+                if self._is_up(old) and any(daemons.process(member.name) for member in old.members):
+                    return False
+                # Leftovers of one that was killed, or whose members were; data that no group ever used.
+                _tear_down(daemons, orderly=False)
+                if not old.formed:
+                    self.layout.clear(member.name for member in old.members)
+            self._start(old)
+            return True
+
+    def down(self, *, purge: bool = False) -> bool:
+        """End it and leave this machine as it was; say whether there was anything to do.
+
+        Args:
+            purge: delete its directory too. The server program stays in the cache.
+        """
+        if not self.layout.record_file.exists():
+            return False
+        with locked(self.layout.lock_file):
+            try:
+                record = self.layout.load()
+            except NotUpError:
+                return False
+            _tear_down(daemons_of(self.layout, record), orderly=not purge)
+            if purge:
+                self.layout.purge(member.name for member in record.members)
+        return True
+
+    def running(self) -> Record:
+        """Return the record of the sandbox that is up.
+
+        Raises:
+            NotUpError: none is.
+        """
+        record = self.layout.load()
+        if not self._is_up(record):
+            directory = self.layout.dir
+            raise NotUpError(f"no sandbox is up in {directory}: `fairlead sandbox up --dir {directory}` starts it")
+        return record
+
+    def _is_up(self, record: Record) -> bool:
+        return record.phase is Phase.UP and record.boot_id == _boot_id() and network_of(record).exists(record)
+
+    def _refuse_other_shape(self, record: Record) -> None:
+        found = (len(record.members), record.mode)
+        wanted = (self._wanted_members or found[0], self._wanted_mode or found[1])
+        if record.formed and wanted != found:
+            raise SandboxError(
+                f"the sandbox in {self.layout.dir} has {found[0]} members and is {found[1].value}: "
+                f"`fairlead sandbox down --purge --dir {self.layout.dir}` first, or choose another --dir"
+            )
+
+    def _start(self, old: Record | None) -> None:
+        keep = old if old is not None and old.formed else None
+        if keep is not None and self._mysqld is None and Path(keep.server_path).exists():
+            server = server_of(keep)
+        else:
+            server = choose_server(self._mysqld, self._progress)
+        network = choose_network(server)
+        if keep is not None and keep.network is not network.kind:
+            raise SandboxError(
+                f"the sandbox in {self.layout.dir} belongs to another user (its network: {keep.network.value}): "
+                "become that user, or choose another --dir"
+            )
+        record = replace(
+            keep or _new_record(self._wanted_mode or Mode.SINGLE_PRIMARY),
+            phase=Phase.STARTING,
+            boot_id=_boot_id(),
+            server_kind=server.kind,
+            server_path=str(server.path),
+        )
+        count = len(keep.members) if keep else self._wanted_members or DEFAULT_MEMBERS
+        try:
+            with network.choosing():
+                record = network.plan(record, self.layout.dir, count)
+                # Written down before it is made, so that `down` finds it whatever happens.
+                self.layout.create()
+                self.layout.store(record)
+                network.create(record)
+            self._form(record, Daemons(self.layout, record, server, network))
+        except BaseException:
+            self._progress("cleaning up")
+            _tear_down(Daemons(self.layout, record, server, network), orderly=False)
+            if keep is None:
+                self.layout.purge(member.name for member in record.members)
+            raise
+
+    def _form(self, record: Record, daemons: Daemons) -> None:
+        names = [member.name for member in record.members]
+        self.layout.hosts_file.write_text(hosts_text(record.members))
+        daemons.prepare()
+        if not record.formed:
+            self._progress(f"initialising {len(names)} members")
+            daemons.create_data(names)
+        self._progress(f"starting {', '.join(names)}")
+        for name in names:
+            daemons.launch(name, join=False)
+        group = group_of(self.layout, record)
+        in_parallel(lambda name: wait_ready(daemons, group, name), names)
+        self._progress("forming the group")
+        try:
+            group.form(names, FORM_TIMEOUT)
+        except SandboxError as exc:
+            raise SandboxError(f"{exc}{''.join(map(daemons.log_tail, names))}") from exc
+        self.layout.store(replace(record, phase=Phase.UP, formed=True))
+        primary = primary_of(group.standings())
+        if primary is not None:
+            group.wait_writable(primary, WRITABLE_TIMEOUT)
+
+
+def wait_ready(daemons: Daemons, group: Group, name: str) -> None:
+    """Wait until a member that was started answers.
+
+    Raises:
+        SandboxError: it ended, or it takes too long; with the end of its log.
+    """
+    wait_until(lambda: group.answers(name) or daemons.process(name) is None, READY_TIMEOUT)
+    if not group.answers(name):
+        what = "did not answer" if daemons.process(name) else "ended"
+        raise SandboxError(f"{name} {what} while it started{daemons.log_tail(name)}")
+
+
+def _tear_down(daemons: Daemons, *, orderly: bool) -> None:
+    names = [member.name for member in daemons.record.members]
+    in_parallel(lambda name: daemons.end(name, orderly=orderly), names)
+    daemons.network.remove(daemons.record)
+    for note in daemons.layout.run.glob("*"):
+        note.unlink()
+    daemons.layout.store(replace(daemons.record, phase=Phase.DOWN))
+
+
+def _new_record(mode: Mode) -> Record:
+    return Record(
+        phase=Phase.STARTING,
+        tag="",
+        network=NetworkKind.LOOPBACK,
+        mode=mode,
+        subnet="",
+        host_address="",
+        server_kind=ServerKind.GIVEN,
+        server_path="",
+        group_name=str(uuid.uuid4()),
+        formed=False,
+        boot_id="",
+        members=(),
+    )
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def server_of(record: Record) -> Server:
+    """Return the server program of a sandbox."""
+    return SERVERS[record.server_kind](Path(record.server_path))
+
+
+def network_of(record: Record) -> Network:
+    """Return the network of a sandbox."""
+    return NETWORKS[record.network](server_of(record))
+
+
+def daemons_of(layout: Layout, record: Record) -> Daemons:
+    """Return the server processes of a sandbox."""
+    return Daemons(layout, record, server_of(record), network_of(record))
+
+
+def group_of(layout: Layout, record: Record) -> Group:
+    """Return a sandbox's members as a group."""
+    return Group(layout, [member.name for member in record.members])

@@ -1,0 +1,137 @@
+"""Who is picked, in which order, and who may stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cluster.members import Endpoint, Member, Role, State
+from cluster.topology import MemberStatus, Topology, Trust
+from router.refusals import Refusal, classic_error_packet, encode
+from router.routes import may_stay, pick
+from router.settings import Destination, Protocol, StrategyName
+from router.tables import status_tables, table
+from tests.router.fakes import route
+from xproto.codec import decode_server
+from xproto.frames import FrameDecoder
+from xproto.messages import Error
+
+A, B, C = (Member(n, Endpoint(f"10.0.0.{i}", 3306), Endpoint(f"10.0.0.{i}", 33060)) for i, n in enumerate("abc"))
+NOW = 1000.0
+
+
+def topology(*members: tuple[Member, Role | None], trust: Trust = Trust.QUORUM, age: float = 0.0) -> Topology:
+    statuses = tuple(
+        MemberStatus(one, one.name, role or Role.UNKNOWN, State.ONLINE if role else State.UNREACHABLE, role)
+        for one, role in members
+    )
+    reason = "" if trust is Trust.QUORUM else "no member could be asked"
+    return Topology(1, NOW - age, trust, reason, None, statuses)
+
+
+CALM = topology((A, Role.PRIMARY), (B, Role.SECONDARY), (C, Role.SECONDARY))
+
+
+def picked(snapshot: Topology, destination: Destination = Destination.SECONDARY, turn: int = 0, **options: bool) -> str:
+    choice = pick(snapshot, route(destination, **options), turn=turn, now=NOW)  # type: ignore[arg-type]
+    return "".join(candidate.member.name for candidate in choice.candidates)
+
+
+def test_roles_and_turns() -> None:
+    assert picked(CALM, Destination.PRIMARY) == "a"
+    assert [picked(CALM, turn=turn) for turn in range(3)] == ["bc", "cb", "bc"]
+    assert picked(CALM, fallback_to_primary=True) == "bca"
+    first = route(Destination.SECONDARY, strategy=StrategyName.FIRST_AVAILABLE)
+    assert [one.member for one in pick(CALM, first, turn=1, now=NOW).candidates] == [B, C]
+
+
+def test_the_protocol_chooses_the_port_and_members_without_it_are_left_out() -> None:
+    only_classic = replace(B, x=None)
+    choice = pick(
+        topology((A, Role.PRIMARY), (only_classic, Role.SECONDARY)),
+        route(Destination.SECONDARY, Protocol.X),
+        turn=0,
+        now=NOW,
+    )
+    assert choice.candidates == ()
+    assert choice.reason == "no SECONDARY is available"
+    [candidate] = pick(CALM, route(protocol=Protocol.X), turn=0, now=NOW).candidates
+    assert candidate.endpoint == A.x
+
+
+def test_what_was_known_serves_for_a_bounded_time_while_nobody_can_be_asked() -> None:
+    blind = replace(CALM, trust=Trust.BLIND, reason="no member could be asked")
+    assert picked(blind, Destination.PRIMARY) == "a"
+    late = pick(replace(blind, taken_at=NOW - 31), route(), turn=0, now=NOW)
+    assert late.candidates == ()
+    assert "too old" in late.reason
+
+
+def test_without_a_majority_nobody_is_picked_and_the_reason_is_told() -> None:
+    choice = pick(topology((A, None), trust=Trust.NO_QUORUM), route(), turn=0, now=NOW)
+    assert (choice.candidates, choice.reason) == ((), "no member could be asked")
+
+
+RW, RO = route(), route(Destination.SECONDARY)
+MOVED = replace(A, classic=Endpoint("10.0.0.99", 3306))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "writes", "reads"),
+    [
+        (CALM, True, True),
+        (topology((A, Role.SECONDARY)), False, True),
+        (topology((A, None)), False, False),
+        (topology((A, None), trust=Trust.BLIND), True, True),
+        (topology((A, None), trust=Trust.NO_QUORUM), False, False),
+        (topology((B, Role.PRIMARY)), False, True),
+        (topology((MOVED, Role.PRIMARY)), False, True),
+    ],
+    ids=["calm", "demoted", "lost", "blind", "no quorum", "not listed", "at another address"],
+)
+def test_who_may_stay(snapshot: Topology, writes: bool, reads: bool) -> None:
+    assert (may_stay(snapshot, RW, A), may_stay(snapshot, RO, A)) == (writes, reads)
+
+
+def test_refusals_are_what_each_protocol_reads() -> None:
+    refusal = Refusal(2003, "HY000", "no server")
+    assert classic_error_packet(refusal) == b"\x12\x00\x00\x00\xff\xd3\x07#HY000no server"
+    decoder = FrameDecoder(1024)
+    decoder.feed(encode(refusal, Protocol.X))
+    frame = decoder.next_frame()
+    assert frame is not None
+    error = decode_server(frame)
+    assert isinstance(error, Error)
+    assert (error.code, error.sql_state, error.message, error.fatal) == (2003, "HY000", "no server", True)
+
+
+def test_tables() -> None:
+    assert table(("A", "LONG"), [("wide cell", 1)]) == "A          LONG\nwide cell  1"
+    member = {
+        "name": "mysql-0",
+        "classic": "10.0.0.1:3306",
+        "role": "PRIMARY",
+        "state": "ONLINE",
+        "offered": "PRIMARY",
+        "transactions_queued": 0,
+        "reason": "",
+    }
+    name = {"name": "_mysql._tcp.db.test", "outcome": "timeout", "stale": True}
+    cluster = {"trust": "blind", "reason": "why", "version": 3, "age_seconds": 1.5, "members": [member], "dns": [name]}
+    chosen = {
+        "name": "classic_rw",
+        "cluster": "main",
+        "listen": "127.0.0.1:6446",
+        "destination": "PRIMARY",
+        "sessions": 2,
+        "parked": 0,
+        "by_member": {"mysql-0": 2},
+        "accepted_total": 5,
+        "refused_total": 1,
+        "cut_total": 0,
+    }
+    text = status_tables({"clusters": {"main": cluster}, "routes": [chosen]})
+    assert "cluster main: blind (why), topology 3, 1.5 s old" in text
+    assert "an earlier answer is used" in text
+    assert "classic_rw  127.0.0.1:6446" in text

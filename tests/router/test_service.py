@@ -1,0 +1,118 @@
+"""The router as a whole on loopback, without any cluster: what it says of itself, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from cluster.members import Endpoint
+from router.listener import ListenError, open_socket
+from router.service import Phase, Router
+from router.settings import Settings, SettingsError, parse
+from tests.router.conftest import Run
+from tests.router.fakes import until
+
+
+def free_port() -> int:
+    with open_socket(Endpoint("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def settings(**options: Any) -> Settings:
+    cluster = {"srv": "db.test", "resolvers": [f"127.0.0.1:{free_port()}"]}
+    ports = {"listen": f"127.0.0.1:{free_port()}", "protocol": "classic", "destination": "PRIMARY", **options}
+    return parse(
+        {
+            "clusters": {"main": cluster},
+            "routes": {"rw": ports},
+            "admin": {"listen": f"127.0.0.1:{free_port()}"},
+            "drain_timeout": 5,
+        }
+    )
+
+
+def get(chosen: Settings, path: str) -> tuple[int, str]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{chosen.admin.listen}{path}", timeout=5) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=1)
+        router = Router(chosen, {})
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        assert await asyncio.to_thread(get, chosen, "/livez") == (200, "alive\n")
+        assert await asyncio.to_thread(get, chosen, "/readyz") == (503, "no topology seen yet of main\n")
+        listen = chosen.routes["rw"].listen
+        reader, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until(lambda: router.listeners["rw"].port.parked_now == 1, "the client is parked")
+        status, text = await asyncio.to_thread(get, chosen, "/metrics")
+        assert status == 200
+        assert 'fairlead_sessions_parked{route="rw"} 1.0' in text
+        assert 'fairlead_topology_trust{cluster="main",trust="blind"} 1.0' in text
+        assert "fairlead_ready 0.0" in text
+        [session] = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/sessions"))[1])["sessions"]
+        assert (session["phase"], session["member"]) == ("parked", None)
+        [route] = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/routes"))[1])["routes"]
+        assert (route["name"], route["parked"], route["listening"]) == ("rw", 1, True)
+        topology = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/topology"))[1])
+        assert topology["clusters"]["main"]["trust"] == "blind"
+        assert (await asyncio.to_thread(get, chosen, "/nothing"))[0] == 404
+        router.stop()
+        await until(lambda: router.phase is Phase.DRAINING, "it drains")
+        assert await asyncio.to_thread(get, chosen, "/readyz") == (503, "draining\n")
+        assert b"no server for route rw" in await reader.read()
+        writer.close()
+        await task
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(listen.host, listen.port)
+
+    run(scenario())
+
+
+def test_a_second_stop_does_not_wait_for_sessions(run: Run) -> None:
+    async def scenario() -> None:
+        router = Router(settings(parking_timeout=60), {})
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        listen = router.settings.routes["rw"].listen
+        reader, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until(lambda: router.listeners["rw"].port.parked_now == 1, "the client is parked")
+        router.stop()
+        router.stop()
+        await task
+        assert await reader.read() == b""
+        writer.close()
+
+    run(scenario())
+
+
+def test_a_port_in_use_is_named(run: Run) -> None:
+    async def scenario() -> None:
+        chosen = settings()
+        with open_socket(chosen.routes["rw"].listen) as taken:
+            taken.listen()
+            with pytest.raises(SettingsError, match=r"routes\.rw\.listen: 127\.0\.0\.1:\d+: Address already in use"):
+                await Router(chosen, {}).run()
+        with open_socket(chosen.admin.listen) as taken:
+            taken.listen()
+            with pytest.raises(SettingsError, match=r"admin\.listen: 127\.0\.0\.1:\d+: Address already in use"):
+                await Router(chosen, {}).run()
+
+    run(scenario())
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    with pytest.raises(ListenError, match=r"192\.0\.2\.1:6446: Cannot assign requested address"):
+        open_socket(Endpoint("192.0.2.1", 6446))
