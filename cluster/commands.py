@@ -16,8 +16,12 @@ HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 PASSWORD_VARIABLE = "FAIRLEAD_PROBE_PASSWORD"  # noqa: S105 - the variable's name
 
 
-def read_password(file: str | None, variable: str = PASSWORD_VARIABLE) -> str:
-    """The probe account's password from a file (its first line) or else from the environment.
+def read_password(file: str | None, option: str = "--password-file") -> str:
+    """The probe account's password: a file's first line, or else the environment's.
+
+    Args:
+        file: where it is, if anywhere.
+        option: what names the file, for the error's words.
 
     Raises:
         ValueError: neither is there; the message says what to do.
@@ -26,10 +30,10 @@ def read_password(file: str | None, variable: str = PASSWORD_VARIABLE) -> str:
         try:
             return Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as exc:
-            raise ValueError(f"password file {file}: {getattr(exc, 'strerror', None) or exc}") from exc
-    if variable in os.environ:
-        return os.environ[variable]
-    raise ValueError(f"no password: name a file with --password-file, or set {variable}")
+            raise ValueError(f"{option} {file}: {getattr(exc, 'strerror', None) or exc}") from exc
+    if PASSWORD_VARIABLE in os.environ:
+        return os.environ[PASSWORD_VARIABLE]
+    raise ValueError(f"no password: name a file with {option}, or set {PASSWORD_VARIABLE}")
 
 
 def probe(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

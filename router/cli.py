@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
 
+from router import logs
+
 GROUP = "fairlead.commands"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         subparser.set_defaults(run=register(subparser))
     args = parser.parse_args(argv)
+    logs.start(getattr(args, "log_level", "WARNING"))  # what runs for long has the option; what ends soon just prints
     try:
         status: int = args.run(args)
         sys.stdout.flush()

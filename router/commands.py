@@ -49,10 +49,7 @@ def _run_router(args: argparse.Namespace) -> int:
 
     import uvloop
 
-    from router.logs import start
     from router.service import Router
-
-    start(args.log_level)
 
     async def serve() -> None:
         await Router(settings, passwords).run()
@@ -97,9 +94,9 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
         if cluster.probe_user:
             try:
                 file = cluster.probe_password_file
-                passwords[name] = read_password(str(file) if file else None)
+                passwords[name] = read_password(str(file) if file else None, f"clusters.{name}.probe_password_file")
             except ValueError as exc:
-                raise SettingsError(f"clusters.{name}.probe_password_file: {exc}") from exc
+                raise SettingsError(str(exc)) from exc
     return settings, passwords
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cluster.commands import PASSWORD_VARIABLE, read_password
 
 if TYPE_CHECKING:
     import ssl
@@ -20,7 +20,6 @@ CANNOT_TELL = 2  # as `presentation` has it
 DONE, FAILED, USAGE = 0, 1, 2
 DNS_PORT = 53
 DEFAULT_LISTEN = "127.0.0.1:5353"
-PASSWORD_VARIABLE = "FAIRLEAD_PROBE_PASSWORD"  # noqa: S105 - the variable's name
 
 
 def resolve(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -68,6 +67,7 @@ def srv(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     serve.add_argument(
         "--interval", type=float, default=0.5, metavar="SECONDS", help="between looks at a member (default: 0.5)"
     )
+    serve.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     serve.add_argument(
         "--listed-only", action="store_true", help="publish no members that only the group's own view names"
     )
@@ -106,8 +106,6 @@ def _resolve(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    import logging
-
     import uvloop
 
     from cluster.probe import Access
@@ -123,14 +121,13 @@ def _serve(args: argparse.Namespace) -> int:
         if not 0.01 <= args.interval <= 60:
             raise ValueError(f"--interval {args.interval}: wanted 0.01 to 60 seconds")
         settings = _settings(args, listen)
-        login = Login(args.probe_user, _password(args.probe_password_file))
+        login = Login(args.probe_user, read_password(args.probe_password_file, "--probe-password-file"))
         access = Access(login)
         if args.tls_ca:
             access = Access(login, TlsMode.REQUIRED, _tls(args.tls_ca))
     except ValueError as exc:
         print(f"fairlead srv serve: {exc}", file=sys.stderr)
         return USAGE
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         uvloop.run(publish(settings, listen, access, Timing(poll=args.interval)))
     except ListenError as exc:
@@ -153,17 +150,6 @@ def _settings(args: argparse.Namespace, listen: list[Address]) -> Settings:
     stand_ins = {one.host: ("192.0.2.1",) for one in members}
     zone_of(settings.domain, members, stand_ins, None, serial=1, ttl=args.ttl, nameserver_addresses=own)
     return settings
-
-
-def _password(file: str | None) -> str:
-    if file is not None:
-        try:
-            return Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ValueError(f"--probe-password-file {file}: {getattr(exc, 'strerror', None) or exc}") from exc
-    if PASSWORD_VARIABLE in os.environ:
-        return os.environ[PASSWORD_VARIABLE]
-    raise ValueError(f"no password: name a file with --probe-password-file, or set {PASSWORD_VARIABLE}")
 
 
 def _tls(ca_file: str) -> ssl.SSLContext:

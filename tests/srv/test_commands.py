@@ -17,10 +17,6 @@ import pytest
 from srv.commands import resolve, srv
 
 DOMAIN = "demo.fairlead.test"
-PROGRAM = (
-    "import argparse, sys; from srv import commands; parser = argparse.ArgumentParser();"
-    "run = getattr(commands, sys.argv[1])(parser); sys.exit(run(parser.parse_args(sys.argv[2:])))"
-)
 SERVE = ["serve", "--domain", DOMAIN, "--member", "m1=127.0.0.1:1/1", "--probe-user", "probe"]
 PATIENCE = 20.0
 
@@ -41,7 +37,7 @@ def free_address() -> str:
 async def started(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-c", PROGRAM, *arguments),
+        *("-m", "router.cli", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"FAIRLEAD_PROBE_PASSWORD": "secret", "PYTHONWARNINGS": "ignore"},
@@ -58,34 +54,39 @@ async def finished(*arguments: str) -> tuple[int | None, str, str]:
 async def test_serve_resolve_and_an_orderly_end(number: signal.Signals) -> None:
     address = free_address()
     process = await started("srv", *SERVE, "--member", "m2=127.0.0.1:2/2", "--listen", address)
-    assert process.stderr is not None
-    lines: list[str] = []
-    async with asyncio.timeout(PATIENCE):
-        while not (lines and "listening" in lines[-1]):
-            line = await process.stderr.readline()
-            assert line, lines
-            lines.append(line.decode())
-    port = address.partition(":")[2]
-    assert re.fullmatch(rf"\S+ \S+ INFO listening address=127.0.0.1 port={port} domain={DOMAIN}\n", lines[-1])
+    try:
+        assert process.stderr is not None
+        lines: list[str] = []
+        async with asyncio.timeout(PATIENCE):
+            while not (lines and "listening" in lines[-1]):
+                line = await process.stderr.readline()
+                assert line, lines
+                lines.append(line.decode())
+        port = address.partition(":")[2]
+        assert re.fullmatch(rf"\S+ INFO +listening address=127.0.0.1 port={port} domain={DOMAIN}\n", lines[-1])
 
-    resolver = ("--resolver", address)
-    status, out, err = await finished("resolve", DOMAIN, *resolver)
-    assert (status, err) == (0, "")
-    assert f"m2.{DOMAIN}:2  priority 0 weight 100  127.0.0.1" in out
-    assert f"_mysqlx._tcp.primary.{DOMAIN}: cannot tell: the name server failed" in out
-    status, out, _ = await finished("resolve", f"_nope._tcp.{DOMAIN}", *resolver, "--json")
-    assert (status, '"outcome": "nxdomain"' in out) == (1, True)
+        resolver = ("--resolver", address)
+        status, out, err = await finished("resolve", DOMAIN, *resolver)
+        assert (status, err) == (0, "")
+        assert f"m2.{DOMAIN}:2  priority 0 weight 100  127.0.0.1" in out
+        assert f"_mysqlx._tcp.primary.{DOMAIN}: cannot tell: the name server failed" in out
+        status, out, _ = await finished("resolve", f"_nope._tcp.{DOMAIN}", *resolver, "--json")
+        assert (status, '"outcome": "nxdomain"' in out) == (1, True)
 
-    status, _, err = await finished("srv", *SERVE, "--listen", address)
-    assert status == 1
-    assert f"fairlead srv serve: cannot listen on 127.0.0.1 port {port}" in err
-    assert "Traceback" not in err
+        status, _, err = await finished("srv", *SERVE, "--listen", address)
+        assert status == 1
+        assert f"fairlead srv serve: cannot listen on 127.0.0.1 port {port}" in err
+        assert "Traceback" not in err
 
-    process.send_signal(number)
-    _, rest = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 0
-    assert f"stopped signal={number.name}" in rest.decode()
-    assert "Traceback" not in rest.decode()
+        process.send_signal(number)
+        _, rest = await asyncio.wait_for(process.communicate(), PATIENCE)
+        assert process.returncode == 0
+        assert f"stopped signal={number.name}" in rest.decode()
+        assert "Traceback" not in rest.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.parametrize(
