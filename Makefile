@@ -47,7 +47,7 @@ types: venv ## mypy, strict, over all shipped packages
 .PHONY: layers
 layers: venv ## import-linter: who may import whom
 	@echo 'layers: who may import whom'
-	@$(HERE) $(BIN)/lint-imports
+	@$(HERE) $(BIN)/lint-imports --no-logo
 
 .PHONY: pytest
 pytest: venv ## the tests; what cannot run here says why (PYTEST_ARGS=…)

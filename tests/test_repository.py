@@ -38,8 +38,8 @@ REGISTRIES = tuple(
         ("golang", "org"),
     )
 )
-# Directories of one person's or one machine's; a path in a container or a Debian root is none of these.
-PERSONAL = re.compile(r"(?<![\w.$}~])/(?:home|Users|root|work)/[\w.-]+")
+# Directories of one person's or one machine's. A single letter, as in a test's example, is nobody's name.
+PERSONAL = re.compile(r"(?<![\w.$}~])/(?:(?:home|Users)/[\w.-]{2,}|(?:root|work)/[\w.-]+)")
 # A module that cannot be named after what it is does more than one thing.
 EMPTY_NAMES = frozenset({"utils", "util", "helpers", "helper", "manager", "managers", "base", "common", "misc"})
 # Heavy to import, so not at the top of a `commands` module: `fairlead --help` imports all of these modules.

@@ -42,7 +42,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.switchovers < 0 or args.kills < 0:
         print("fairlead demo: --switchovers and --kills must be 0 or more", file=sys.stderr)
         return FAILED
-    signal.signal(signal.SIGTERM, _interrupt)  # a polite end is Ctrl-C's: everything is struck
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a polite end is Ctrl-C's: everything is struck
+        signal.signal(number, _interrupt)
     directory = (args.dir or _default_directory()).expanduser().resolve()
     if args.end:
         print("ended" if strike(directory) else "nothing was running")
@@ -70,6 +71,8 @@ def _run(args: argparse.Namespace) -> int:
             return_status = FAILED
         finally:
             if not keep:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # once is enough: what follows is bounded
+                    signal.signal(number, signal.SIG_IGN)
                 show.event("ending everything in order")
                 strike(directory)
     return return_status

@@ -17,13 +17,13 @@ from bench.sandbox.views import IN_GROUP, Seen, Standing, View, all_online, judg
 
 # Seconds.
 VIEW_TIMEOUT = 2.0
-# Without a majority for this long, the group does not come back by itself: longer than XCom takes to find out.
-LOST_AFTER = 8.0
-# A member that joins when it starts is left alone for this long: the group may have to expel its former self first.
-JOIN_PATIENCE = 15.0
+# A member that is about to join by itself is left alone for this long: after its start the group may have to expel its
+# former self first, and after a cut it has to leave first.
+JOIN_PATIENCE = 20.0
 VIEW_QUERY = (
     "SELECT @@server_uuid, COALESCE((SELECT view_id FROM performance_schema.replication_group_member_stats "
-    "WHERE member_id = @@server_uuid), ''), member_id, member_state, member_role "
+    "WHERE member_id = @@server_uuid), ''), EXISTS (SELECT 1 FROM performance_schema.events_stages_current "
+    "WHERE event_name LIKE 'stage/group_rpl/%auto-rejoin%'), member_id, member_state, member_role "
     "FROM performance_schema.replication_group_members"
 )
 HELD_QUERY = (
@@ -82,6 +82,7 @@ class Group:
             SandboxError: it did not come about in time.
         """
         deadline = time.monotonic() + timeout
+        leave_until = time.monotonic() + JOIN_PATIENCE
         lost_since: float | None = None
         begun: dict[str, Future[str]] = {}
         executor = ThreadPoolExecutor(len(names), thread_name_prefix="sandbox-join")
@@ -97,7 +98,12 @@ class Group:
                     told = _told(names, standings, troubles)
                     raise SandboxError(f"the group did not form within {timeout:.0f} s: {told}")
                 inside = {name for name in views if standings[name].state in IN_GROUP}
-                outside = [name for name in views if name not in inside and name not in busy]
+                impatient = time.monotonic() > leave_until
+                outside = [
+                    name
+                    for name, view in views.items()
+                    if name not in inside and name not in busy and (view.is_stuck or impatient)
+                ]
                 if inside:
                     lost_since = None
                     # Two that join at once collide, and one of them tries again only after 5 s.
@@ -106,30 +112,31 @@ class Group:
                         begun[name] = executor.submit(self._try_join, name)
                 elif not busy and len(views) == len(names):
                     lost_since = lost_since or time.monotonic()
-                    claims = any(view.own is not None and view.own.state in IN_GROUP for view in views.values())
                     # Nobody founds a group while somebody may still be in one, or there would be two.
-                    if not claims or time.monotonic() - lost_since > LOST_AFTER:
+                    settled = all(view.is_stuck for view in views.values())
+                    if settled or time.monotonic() - lost_since > JOIN_PATIENCE:
                         first = self._most_advanced(names)
                         begun[first] = executor.submit(self._try_found, first)
                 time.sleep(PACE)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def bring_online(self, name: str, timeout: float, patience: float = JOIN_PATIENCE) -> None:
+    def bring_online(self, name: str, timeout: float, *, joins_by_itself: bool) -> None:
         """Wait until a member is ONLINE, making it join when it does not by itself.
 
         Args:
             timeout: seconds.
-            patience: seconds in which it may find its way by itself.
+            joins_by_itself: its server was started a moment ago and is about to.
 
         Raises:
             SandboxError: it is not ONLINE in time.
         """
         deadline = time.monotonic() + timeout
-        leave_until = time.monotonic() + patience
+        leave_until = time.monotonic() + JOIN_PATIENCE
         trouble = ""
         while True:
-            standings = self.standings()
+            views = self.views()
+            standings = judge(views)
             state = standings[name].state if name in standings else ""
             if state == "ONLINE":
                 return
@@ -137,9 +144,9 @@ class Group:
             if now > deadline:
                 told = _told(self._names, standings, {name: trouble})
                 raise SandboxError(f"{name} is not ONLINE after {timeout:.0f} s: {told}")
-            if state and state not in IN_GROUP and now > leave_until:
+            stuck = name in views and views[name].is_stuck and not joins_by_itself
+            if state and state not in IN_GROUP and (stuck or now > leave_until):
                 trouble = self._try_join(name)
-                leave_until = time.monotonic() + 1
             time.sleep(PACE)
 
     def switch(self, name: str, timeout: float) -> None:
@@ -177,8 +184,8 @@ class Group:
             return None
         if not rows:
             return None
-        seen = tuple(Seen(str(row[2]), str(row[3]), str(row[4])) for row in rows)
-        return View(str(rows[0][0]), str(rows[0][1]), seen)
+        seen = tuple(Seen(str(row[3]), str(row[4]), str(row[5])) for row in rows)
+        return View(str(rows[0][0]), str(rows[0][1]), seen, rejoining=bool(rows[0][2]))
 
     def _most_advanced(self, names: Sequence[str]) -> str:
         """Take every member out of whatever group it is in, and return the one that has the most transactions."""

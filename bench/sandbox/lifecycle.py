@@ -77,7 +77,12 @@ class Lifecycle:
                 _tear_down(daemons, orderly=False)
                 if not old.formed:
                     self.layout.clear(member.name for member in old.members)
-            self._start(old)
+            try:
+                self._start(old)
+            finally:
+                # What failed before anything was written down leaves no directory behind.
+                if not self.layout.record_file.exists():
+                    self.layout.purge(())
             return True
 
     def down(self, *, purge: bool = False) -> bool:
@@ -154,7 +159,7 @@ class Lifecycle:
             self._progress("cleaning up")
             _tear_down(Daemons(self.layout, record, server, network), orderly=False)
             if keep is None:
-                self.layout.purge(member.name for member in record.members)
+                self.layout.clear(member.name for member in record.members)
             raise
 
     def _form(self, record: Record, daemons: Daemons) -> None:

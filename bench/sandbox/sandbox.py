@@ -11,7 +11,7 @@ from bench.sandbox.daemons import member_named
 from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.grants import DATABASE, GRANTEES
-from bench.sandbox.group import LOST_AFTER, in_parallel
+from bench.sandbox.group import in_parallel
 from bench.sandbox.layout import Layout, default_dir
 from bench.sandbox.lifecycle import (
     FORM_TIMEOUT,
@@ -27,7 +27,6 @@ from bench.sandbox.packet_filter import Direction, Side
 from bench.sandbox.record import Member, Mode, ServerKind
 from bench.sandbox.report import MemberStatus, Status
 from bench.sandbox.statements import Result, StatementError
-from bench.sandbox.views import IN_GROUP
 
 # Accounts that are made for others; `replication` is between the members.
 PUBLIC_ACCOUNTS = ("app", "probe", "admin")
@@ -199,7 +198,7 @@ class Sandbox:
                 daemons.create_data([name])
             daemons.launch(name, join=not fresh)
             wait_ready(daemons, group, name)
-        group.bring_online(name, ONLINE_TIMEOUT)
+        group.bring_online(name, ONLINE_TIMEOUT, joins_by_itself=True)
 
     def stop(self, name: str) -> None:
         """End a member's server in order and wait for that."""
@@ -244,11 +243,7 @@ class Sandbox:
         self.layout.write_note(f"{name}.cut", {})
         if not wait or daemons_of(self.layout, record).process(name) is None:
             return
-        group = group_of(self.layout, record)
-        view = group.views().get(name)
-        # It may be ONLINE in its own eyes for as long as it has not heard from the others.
-        unaware = view is not None and view.own is not None and view.own.state in IN_GROUP
-        group.bring_online(name, ONLINE_TIMEOUT, LOST_AFTER if unaware else 0)
+        group_of(self.layout, record).bring_online(name, ONLINE_TIMEOUT, joins_by_itself=False)
 
     def sql(self, name: str, statement: str) -> Result:
         """Run one statement on a member as its administrator.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +29,23 @@ class Result:
     rows: tuple[tuple[object, ...], ...]
 
 
-def run(socket: Path, user: str, password: str, statements: list[str], timeout: float = STATEMENT_TIMEOUT) -> Result:
+def run(path: Path, user: str, password: str, statements: list[str], timeout: float = STATEMENT_TIMEOUT) -> Result:
     """Run statements in one session and return the last one's result.
+
+    Args:
+        path: the member's Unix socket.
+        timeout: seconds for each statement.
 
     Raises:
         StatementError: the server refuses one, goes away, or does not answer in time.
     """
     try:
+        # The driver leaves its socket open when nobody listens; so that is found out first.
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(CONNECT_TIMEOUT)
+            knock.connect(str(path))
         connection = pymysql.connect(
-            unix_socket=str(socket),
+            unix_socket=str(path),
             user=user,
             password=password,
             charset="utf8mb4",
@@ -46,7 +54,7 @@ def run(socket: Path, user: str, password: str, statements: list[str], timeout: 
             read_timeout=timeout,
             write_timeout=timeout,
         )
-        with connection, connection.cursor() as cursor, warnings.catch_warnings():
+        with connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
             columns = tuple(column[0] for column in cursor.description or ())

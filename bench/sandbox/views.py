@@ -26,11 +26,13 @@ class View:
         uuid: the UUID of the member whose view it is.
         view_id: `prefix:counter`; the prefix is the group's since it was founded, the counter rises with each change.
         seen: every member of its view, itself too.
+        rejoining: it tries to come back to the group, or waits until it tries again, which may be 5 minutes.
     """
 
     uuid: str
     view_id: str
     seen: tuple[Seen, ...]
+    rejoining: bool = False
 
     @property
     def prefix(self) -> str:
@@ -47,9 +49,23 @@ class View:
         return next((row for row in self.seen if row.uuid == self.uuid), None)
 
     @property
+    def own_state(self) -> str:
+        """The member's state in its own words."""
+        return self.own.state if self.own else "OFFLINE"
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the member will not enter the group soon unless it is told to.
+
+        One in ERROR that is not rejoining is still leaving, which takes up to 30 s, and rejoins after that: told to
+        stop before, it would hang for a minute.
+        """
+        return self.own_state == "OFFLINE" or (self.own_state == "ERROR" and self.rejoining)
+
+    @property
     def has_majority(self) -> bool:
         """Whether the member is in the group and reaches more than half of its view."""
-        if self.own is None or self.own.state not in IN_GROUP:
+        if self.own_state not in IN_GROUP:
             return False
         return 2 * sum(row.state in IN_GROUP for row in self.seen) > len(self.seen)
 
@@ -80,10 +96,9 @@ def judge(views: Mapping[str, View]) -> dict[str, Standing]:
     rows = {row.uuid: row for row in ruling.seen} if ruling else {}
     standings = {}
     for name, view in views.items():
-        own_state = view.own.state if view.own else "OFFLINE"
         row = rows.get(view.uuid, Seen(view.uuid, "UNREACHABLE", ""))
-        if own_state not in IN_GROUP:
-            row = Seen(view.uuid, own_state, "")
+        if view.own_state not in IN_GROUP:
+            row = Seen(view.uuid, view.own_state, "")
         standings[name] = Standing(view.uuid, row.state, row.role if row.state == "ONLINE" else "")
     return standings
 

@@ -152,13 +152,14 @@ class ImageBuilder:
         return volumes, shares
 
     def _enter(self, command: Sequence[str], shares: Sequence[Share]) -> str:
-        unshare = need_program("unshare", "util-linux")
+        # Whatever ends this process ends `unshare`, which ends all in its namespace.
+        tied = [need_program("setpriv", "util-linux"), "--pdeathsig", "KILL", need_program("unshare", "util-linux")]
         namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
         pairs = [word for share in shares for word in (share.source, share.target)]
         proxies = [f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if name in os.environ]
         variables = ["PATH=/usr/sbin:/usr/bin", "HOME=/run", "LC_ALL=C.UTF-8", *proxies]
         enter = ["sh", "-c", ENTER, "enter", str(self.root), str(self.storage), *pairs, "--"]
-        return run_program([unshare, *namespaces, *enter, "env", "-i", *variables, *command])
+        return run_program([*tied, *namespaces, *enter, "env", "-i", *variables, *command])
 
 
 @contextmanager

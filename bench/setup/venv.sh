@@ -82,7 +82,7 @@ count_packages() {
     local total=$1 seen=0 line
     while IFS= read -r line; do
         case $line in
-        Collecting\ *)
+        Collecting\ * | Processing\ *)
             seen=$((seen + 1))
             if ((seen % 15 == 0)); then say "packages: $seen of $total fetched"; fi
             ;;

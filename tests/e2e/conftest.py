@@ -1,0 +1,62 @@
+"""A real group for the tests that need one. They are skipped, with the reason, where none can be had."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.sandbox.errors import SandboxError
+from bench.sandbox.programs import need_program, run_program
+from bench.sandbox.sandbox import Sandbox
+from bench.sandbox.servers import choose_server
+
+
+def why_not() -> str:
+    """Say why no sandbox with namespaces can be had here; empty when it can. Fetches the server if need be."""
+    if os.geteuid() != 0:
+        return "a sandbox with a network of its own needs root"
+    try:
+        run_program([need_program("unshare", "util-linux"), "--net", "--mount", "true"])
+        choose_server(None, lambda text: None)
+    except SandboxError as exc:
+        return str(exc)
+    return ""
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Skip unless a sandbox can be had here."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory for one more sandbox; its path is short, since sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name:
+        yield Path(name) / "s"
+
+
+@pytest.fixture(scope="session")
+def sandbox(possible: None) -> Iterator[Sandbox]:
+    """Three members, for as long as the tests run. A test that changes them takes `group`."""
+    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name:
+        running = Sandbox(Path(name) / "s", members=3)
+        try:
+            running.up()
+            yield running
+        finally:
+            running.down(purge=True)
+
+
+@pytest.fixture
+def group(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox with all members ONLINE and mysql-0 the primary; whatever a test does to it is undone."""
+    sandbox.restore()
+    yield sandbox
+    sandbox.restore()
