@@ -202,7 +202,7 @@ def _memory() -> Iterable[type_of_section]:
             ("innodb_log_buffer_size", "2M"),
             ("innodb_redo_log_capacity", "64M"),
             ("group_replication_message_cache_size", "134217728"),
-            ("key_buffer_size", "1M"),
+            ("key_buffer_size", "1M"), ("replica_parallel_workers", "1"),
             ("table_open_cache", "400"),
             ("table_definition_cache", "400"),
             ("temptable_max_ram", "16M"),
