@@ -84,6 +84,7 @@ class Group:
         deadline = time.monotonic() + timeout
         leave_until = time.monotonic() + JOIN_PATIENCE
         lost_since: float | None = None
+        trouble = ""
         begun: dict[str, Future[str]] = {}
         executor = ThreadPoolExecutor(len(names), thread_name_prefix="sandbox-join")
         try:
@@ -95,7 +96,7 @@ class Group:
                     return
                 if time.monotonic() > deadline:
                     troubles = {name: future.result() for name, future in begun.items() if future.done()}
-                    told = _told(names, standings, troubles)
+                    told = _told(names, standings, troubles) + (f"; {trouble}" if trouble else "")
                     raise SandboxError(f"the group did not form within {timeout:.0f} s: {told}")
                 inside = {name for name in views if standings[name].state in IN_GROUP}
                 impatient = time.monotonic() > leave_until
@@ -115,8 +116,12 @@ class Group:
                     # Nobody founds a group while somebody may still be in one, or there would be two.
                     settled = all(view.is_stuck for view in views.values())
                     if settled or time.monotonic() - lost_since > JOIN_PATIENCE:
-                        first = self._most_advanced(names)
-                        begun[first] = executor.submit(self._try_found, first)
+                        try:
+                            first = self._most_advanced(names)
+                        except StatementError as exc:
+                            trouble = str(exc)
+                        else:
+                            begun[first] = executor.submit(self._try_found, first)
                 time.sleep(PACE)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)

@@ -202,11 +202,15 @@ def _memory() -> Iterable[type_of_section]:
             ("innodb_log_buffer_size", "2M"),
             ("innodb_redo_log_capacity", "64M"),
             ("group_replication_message_cache_size", "134217728"),
-            ("key_buffer_size", "1M"), ("replica_parallel_workers", "1"),
+            ("key_buffer_size", "1M"),
             ("table_open_cache", "400"),
             ("table_definition_cache", "400"),
             ("temptable_max_ram", "16M"),
         ),
+    )
+    yield (
+        "An applier thread takes 8 MB, and 20 MB once it has caught up with something (default 4).",
+        (("replica_parallel_workers", "2"),),
     )
     yield (
         "The performance schema is on, with less history and room for fewer names.",

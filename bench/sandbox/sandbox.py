@@ -192,13 +192,15 @@ class Sandbox:
         # One that was killed a moment ago may still be ending.
         if not wait_until(lambda: daemons.process(name) is None or group.answers(name), READY_TIMEOUT):
             raise SandboxError(f"{name} runs and does not answer{daemons.log_tail(name)}")
+        joins_by_itself = False
         if daemons.process(name) is None:
-            fresh = not daemons.has_data(name)
-            if fresh:
+            # A new data directory does not know yet how to log in to the others.
+            joins_by_itself = daemons.has_data(name)
+            if not joins_by_itself:
                 daemons.create_data([name])
-            daemons.launch(name, join=not fresh)
+            daemons.launch(name, join=joins_by_itself)
             wait_ready(daemons, group, name)
-        group.bring_online(name, ONLINE_TIMEOUT, joins_by_itself=True)
+        group.bring_online(name, ONLINE_TIMEOUT, joins_by_itself=joins_by_itself)
 
     def stop(self, name: str) -> None:
         """End a member's server in order and wait for that."""
@@ -266,10 +268,8 @@ class Sandbox:
         for name in names:
             if self.layout.read_note(f"{name}.cut"):
                 self.heal(name, wait=False)
-            process = daemons.process(name)
-            if process is None:
-                fresh = not daemons.has_data(name)
-                if fresh:
+            if daemons.process(name) is None:
+                if not daemons.has_data(name):
                     daemons.create_data([name])
                 daemons.launch(name, join=False)
         in_parallel(lambda name: wait_ready(daemons, group, name), names)

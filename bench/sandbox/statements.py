@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pymysql
 
+from bench.sandbox.errors import SandboxError
+
 # Seconds. A Unix socket answers at once or not at all; a statement may take as long as joining a group.
 CONNECT_TIMEOUT = 5
 STATEMENT_TIMEOUT = 90
 
 
-class StatementError(Exception):
+class StatementError(SandboxError):
     """The server refused a statement, or did not answer; `code` is MySQL's error number."""
 
     def __init__(self, code: int, message: str) -> None:

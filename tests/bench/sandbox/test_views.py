@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench.sandbox.views import Seen, View, all_online, count_transactions, judge, most_advanced, primary_of
@@ -94,3 +96,18 @@ def test_the_group_starts_from_whoever_has_most_also_what_it_has_not_applied_yet
     uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
     assert most_advanced({"a": [f"{uuid}:1-5", ""], "b": [f"{uuid}:1-4", f"{uuid}:5-6"]}) == "b"
     assert most_advanced({"b": ["", ""], "a": ["", ""]}) == "a"
+
+
+@pytest.mark.parametrize(
+    ("state", "rejoining", "stuck"),
+    [
+        ("OFFLINE", False, True),
+        ("ERROR", True, True),
+        # It is leaving the group still, and is not to be disturbed.
+        ("ERROR", False, False),
+        ("RECOVERING", False, False),
+        ("ONLINE*", False, False),
+    ],
+)
+def test_who_needs_to_be_told_to_join(state: str, rejoining: bool, stuck: bool) -> None:
+    assert replace(view("a", "7:3", a=state), rejoining=rejoining).is_stuck is stuck
