@@ -28,9 +28,12 @@ def read_password(file: str | None, option: str = "--password-file") -> str:
     """
     if file is not None:
         try:
-            return Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+            password = Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as exc:
             raise ValueError(f"{option} {file}: {getattr(exc, 'strerror', None) or exc}") from exc
+        if not password or "\0" in password:
+            raise ValueError(f"{option} {file}: its first line must be the password")
+        return password
     if PASSWORD_VARIABLE in os.environ:
         return os.environ[PASSWORD_VARIABLE]
     raise ValueError(f"no password: name a file with {option}, or set {PASSWORD_VARIABLE}")

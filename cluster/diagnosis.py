@@ -7,13 +7,14 @@ The rules, in their order:
 1. Observations older than `Policy.max_age` do not count.
 2. A member's *view* counts only if the member itself stands ONLINE or RECOVERING in it and more than half of its
    rows do (quorum), and if it is not older than the last view that was trusted.
-3. Views of different groups or prefixes never merge: the one with more live members wins, a tie trusts none.
-   Of views with one prefix the highest counter wins. Observers of the winning view are the *voters*.
+3. Views of different groups or prefixes never merge: the group that was trusted last stays while one of its views
+   counts; else the one that more members report wins, then the larger; a tie trusts none. Of views with one prefix
+   the highest counter wins. Observers of the winning view are the *voters*.
 4. A member's state is what most voters besides itself say; its own word decides a tie or stands alone.
 5. A member's own word against itself always counts (Group Replication stopped there, offline_mode).
-6. PRIMARY is offered for one that the voters agree on, and that is writable by its own report (or was offered
-   before, while it cannot be asked). Where voters disagree, as during a switchover, only for one that itself
-   reports PRIMARY and `read_only = 0`. In single-primary mode never for two.
+6. PRIMARY is offered for one that the voters agree on, and that by its own report is writable and sees a majority
+   (or was offered before, while it cannot be asked). Where voters disagree, as during a switchover, only for one that
+   itself reports PRIMARY and `read_only = 0`. In single-primary mode never for two.
 7. No countable view: if some member does answer from inside a minority, or all say that they are out, nobody is
    offered (NO_QUORUM); if nobody can tell, the last known roles stay (BLIND) and the age tells how old they are.
 """
@@ -82,7 +83,7 @@ def diagnose(
     }
     reports = {name: seen.report for name, seen in fresh.items() if seen.report is not None}
     views = [report for report in reports.values() if has_quorum(report) and not _outdated(report, previous)]
-    voters, conflict = _voters(views)
+    voters, conflict = _voters(views, previous)
     if voters:
         topology = _by_majority(listed, fresh, reports, voters, previous)
     else:
@@ -107,21 +108,26 @@ def _outdated(report: Report, previous: Topology) -> bool:
     return view is not None and floor is not None and view.prefix == floor.prefix and view.counter < floor.counter
 
 
-def _voters(views: list[Report]) -> tuple[list[Report], str]:
-    """The reports that carry the winning view, and why there are none."""
-    size: dict[tuple[str, str], int] = {}
+def _voters(views: list[Report], previous: Topology) -> tuple[list[Report], str]:
+    """The reports that carry the winning view; where views count and none wins, why."""
+    # VIEW_ID comes from another table than the rows: a member that has none yet speaks only where nobody has one.
+    views = [report for report in views if report.view_id is not None] or views
+    groups: dict[tuple[str, str], list[Report]] = {}
     for report in views:
-        live = sum(row.state in LIVE for row in report.rows)
-        size[_group(report)] = max(live, size.get(_group(report), 0))
-    if not size:
+        groups.setdefault(_group(report), []).append(report)
+    if not groups:
         return [], ""
-    largest = max(size.values())
-    winners = [group for group, live in size.items() if live == largest]
-    if len(winners) > 1:
-        return [], f"{len(winners)} groups of {largest} answer under one name, and neither can be preferred"
-    of_group = [report for report in views if _group(report) == winners[0]]
-    latest = max((report.view_id or NO_VIEW_ID).counter for report in of_group)
-    return [report for report in of_group if (report.view_id or NO_VIEW_ID).counter == latest], ""
+    trusted = [of for (_, prefix), of in groups.items() if previous.view_id and prefix == previous.view_id.prefix]
+    ranked = sorted(groups.values(), key=_weight, reverse=True)
+    if len(trusted) != 1 and len(ranked) > 1 and _weight(ranked[0]) == _weight(ranked[1]):
+        return [], f"{len(ranked)} groups answer under one name, and none can be preferred"
+    winner = trusted[0] if len(trusted) == 1 else ranked[0]
+    latest = max((report.view_id or NO_VIEW_ID).counter for report in winner)
+    return [report for report in winner if (report.view_id or NO_VIEW_ID).counter == latest], ""
+
+
+def _weight(reports: list[Report]) -> tuple[int, int]:
+    return len(reports), max(sum(row.state in LIVE for row in report.rows) for report in reports)
 
 
 def _by_majority(
@@ -131,24 +137,22 @@ def _by_majority(
     voters: list[Report],
     previous: Topology,
 ) -> Topology:
-    verdicts = _verdicts(voters, previous)
+    verdicts = _verdicts(voters, reports.values(), previous)
+    claimed = _claims(listed, reports, voters, verdicts, previous)
     statuses: list[MemberStatus] = []
-    claimed: dict[str, str] = {}
     for member in listed:
-        uuid = _uuid_of(member, reports, verdicts, previous)
+        uuid = next((uuid for uuid, owner in claimed.items() if owner == member.name), None)
         verdict = verdicts.get(uuid) if uuid else None
-        if uuid and uuid in claimed:
-            status = MemberStatus(member, uuid, reason=f"the same server as {claimed[uuid]}")
+        own = reports.get(member.name)
+        if uuid is None and own is not None:
+            status = MemberStatus(member, own.uuid, reason=f"the same server as {claimed[own.uuid]}")
         elif verdict is None:
-            own = reports.get(member.name)
             state = own.own_row.state if own and own.own_row and own.own_row.state not in LIVE else State.UNKNOWN
             status = MemberStatus(member, uuid, state=state, reason=_why_unknown(fresh.get(member.name)))
         else:
-            queued = reports[member.name].queued if member.name in reports else 0
+            queued = own.queued if own else 0
             status = MemberStatus(member, uuid, verdict.role, verdict.state, verdict.offered, queued, verdict.reason)
             status = _own_word_against(status, fresh.get(member.name))
-        if uuid:
-            claimed.setdefault(uuid, member.name)
         statuses.append(status)
     unlisted = tuple(
         UnlistedMember(uuid, verdict.row.host, verdict.row.port, verdict.role, verdict.state)
@@ -167,21 +171,22 @@ def _by_majority(
     )
 
 
-def _verdicts(voters: list[Report], previous: Topology) -> dict[str, _Verdict]:
+def _verdicts(voters: list[Report], reports: Iterable[Report], previous: Topology) -> dict[str, _Verdict]:
     by_uuid: dict[str, dict[str, ViewRow]] = {}  # server -> voter -> what that voter sees
     for voter in voters:
         for row in voter.rows:
             by_uuid.setdefault(row.uuid, {})[voter.uuid] = row
-    voting = {voter.uuid: voter for voter in voters}
+    voting = {voter.uuid for voter in voters}
+    asked = {report.uuid: report for report in reports} | {voter.uuid: voter for voter in voters}
     offered_before = {status.uuid for status in previous.primaries()}
     claims = {uuid for uuid, seen in by_uuid.items() if any(row.role is Role.PRIMARY for row in seen.values())}
-    several = any(sum(row.role is Role.PRIMARY for row in voter.rows) > 1 for voter in voters)
+    several = not all(voter.single_primary for voter in voters)
     disputed = not several and (
         len(claims) > 1 or any(row.role is not Role.PRIMARY for uuid in claims for row in by_uuid[uuid].values())
     )
     verdicts: dict[str, _Verdict] = {}
     for uuid, seen in by_uuid.items():
-        row, own = next(iter(seen.values())), voting.get(uuid)
+        row, own = next(iter(seen.values())), asked.get(uuid)
         state = _state_by_vote(uuid, seen)
         role = _role_by_vote(uuid, seen)
         offered: Role | None = None
@@ -191,7 +196,9 @@ def _verdicts(voters: list[Report], previous: Topology) -> dict[str, _Verdict]:
         elif state is State.ONLINE and role is Role.PRIMARY:
             if own is not None and own.read_only:
                 reason = "not writable yet"
-            elif own is None and (disputed or uuid not in offered_before):
+            elif own is not None and not has_quorum(own):
+                reason = "it sees no majority itself"
+            elif uuid not in voting and (disputed or uuid not in offered_before):
                 reason = "cannot be asked whether it is writable"
             else:
                 offered = Role.PRIMARY
@@ -221,14 +228,35 @@ def _role_by_vote(uuid: str, seen: Mapping[str, ViewRow]) -> Role:
     return seen[uuid].role if uuid in seen else Role.UNKNOWN
 
 
-def _uuid_of(
-    member: Member, reports: Mapping[str, Report], verdicts: Mapping[str, _Verdict], previous: Topology
-) -> str | None:
-    if member.name in reports:
-        return reports[member.name].uuid
+def _claims(
+    listed: list[Member],
+    reports: Mapping[str, Report],
+    voters: list[Report],
+    verdicts: Mapping[str, _Verdict],
+    previous: Topology,
+) -> dict[str, str]:
+    """Which member each server is, by its UUID: what a member reports goes before what is remembered or guessed."""
+    claimed: dict[str, str] = {}
+    voting = [member for member in listed if reports.get(member.name) in voters]
+    for member in (*voting, *listed):
+        if member.name in reports:
+            claimed.setdefault(reports[member.name].uuid, member.name)
+    for known in (_remembered, _guessed):
+        for member in listed:
+            if member.name not in reports and member.name not in claimed.values():
+                uuid = known(member, verdicts, previous)
+                if uuid is not None:
+                    claimed.setdefault(uuid, member.name)
+    return claimed
+
+
+def _remembered(member: Member, verdicts: Mapping[str, _Verdict], previous: Topology) -> str | None:
     before = previous.status_of(member.name)
-    if before is not None and before.uuid and before.member == member:
-        return before.uuid
+    return before.uuid if before is not None and before.member == member else None
+
+
+def _guessed(member: Member, verdicts: Mapping[str, _Verdict], previous: Topology) -> str | None:
+    """The one row that names the member's address, for a member that could not be asked yet."""
     names = {member.name, member.name.partition(".")[0]} | ({member.classic.host} if member.classic else set())
     matching = [
         uuid
@@ -259,7 +287,7 @@ def _says_out(seen: Observation | None) -> str:
 
 def _why_unknown(seen: Observation | None) -> str:
     if seen is None:
-        return "no recent answer"
+        return "no answer yet"
     return _says_out(seen) or (
         "the majority's view does not contain it" if seen.report else f"{seen.outcome.value}: {seen.detail}"
     )
@@ -297,7 +325,13 @@ def _without_view(
     kept = []
     for member in listed:
         before = previous.status_of(member.name)
-        status = replace(before, member=member) if before else MemberStatus(member, reason="no answer yet")
-        kept.append(_own_word_against(status, fresh.get(member.name)))
+        seen = fresh.get(member.name)
+        if before is None or before.member != member:
+            status = MemberStatus(member, reason=_why_unknown(seen))
+        elif before.offered is None:
+            status = replace(before, reason=_why_unknown(seen))
+        else:
+            status = _own_word_against(before, seen)
+        kept.append(status)
     reason = "no member could be asked" if listed else "no member is known"
     return Topology(0, previous.taken_at, Trust.BLIND, reason, previous.view_id, tuple(kept), previous.unlisted)

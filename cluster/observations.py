@@ -60,8 +60,8 @@ class Report:
     group_name: str
     view_id: ViewId | None
     rows: tuple[ViewRow, ...]
+    single_primary: bool = True  # the group's mode
     queued: int = 0  # transactions: waiting for certification, and in the applier's queue
-    threads_connected: int = 0
     version: str = ""
 
     @property

@@ -19,7 +19,7 @@ from xproto.session import Login, Session, TlsMode
 
 # One row for each row of the member's own view, so that everything comes in one round trip.
 _ASK = """
-SELECT @@server_uuid, @@read_only OR @@super_read_only, @@offline_mode, @@version, {group_name},
+SELECT @@server_uuid, @@read_only OR @@super_read_only, @@offline_mode, @@version, {of_group},
        stats.VIEW_ID,
        COALESCE(stats.COUNT_TRANSACTIONS_IN_QUEUE + stats.COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, 0),
        view_row.MEMBER_ID, view_row.MEMBER_HOST, view_row.MEMBER_PORT, view_row.MEMBER_ROLE, view_row.MEMBER_STATE,
@@ -28,10 +28,9 @@ SELECT @@server_uuid, @@read_only OR @@super_read_only, @@offline_mode, @@versio
   LEFT JOIN performance_schema.replication_group_members AS view_row ON TRUE
   LEFT JOIN performance_schema.replication_group_member_stats AS stats ON stats.MEMBER_ID = @@server_uuid
 """
-ASK_GROUP = _ASK.format(group_name="@@group_replication_group_name")
-ASK_SERVER = _ASK.format(
-    group_name="''"
-)  # where the Group Replication plugin is not loaded, its variables do not exist
+ASK_GROUP = _ASK.format(of_group="@@group_replication_group_name, @@group_replication_single_primary_mode")
+# Where the Group Replication plugin is not loaded, its variables do not exist.
+ASK_SERVER = _ASK.format(of_group="'', 1")
 
 UNKNOWN_SYSTEM_VARIABLE = 1193
 _OUTCOME_BY_CODE = {
@@ -106,7 +105,11 @@ class XProbe:
         except OSError as error:
             await self.close()
             return Observation(self.member, taken_at, Outcome.REFUSED, detail=error.strerror or str(error))
+        except UnicodeError as error:
+            await self.close()
+            return Observation(self.member, taken_at, Outcome.BROKEN, detail=f"not the name of a host: {error}")
         if report is None:
+            await self.close()  # kept, it would go on looking alive
             detail = "alive; role unknown, for no account was given to ask with"
             return Observation(self.member, taken_at, Outcome.ALIVE, detail=detail)
         return Observation(self.member, taken_at, Outcome.ANSWERED, report)
@@ -165,9 +168,7 @@ class XProbe:
         await self._session.enable_notices(timeout=self._left(deadline))
         return await self._ask(self._session, deadline)
 
-    async def _ask(self, session: Session, deadline: float) -> Report | None:
-        if self._access.login is None:
-            return None
+    async def _ask(self, session: Session, deadline: float) -> Report:
         try:
             result = await session.execute(self._question, timeout=self._left(deadline))
         except ServerError as error:
@@ -191,7 +192,7 @@ def read_report(result: Result) -> Report:
         RemoteProtocolError: the answer has another shape than the question asks for.
     """
     try:
-        uuid, read_only, offline_mode, version, group_name, view_id, queued = result.rows[0][:7]
+        uuid, read_only, offline_mode, version, group_name, single_primary, view_id, queued = result.rows[0][:8]
         return Report(
             uuid=str(uuid),
             read_only=bool(int(str(read_only))),
@@ -200,11 +201,17 @@ def read_report(result: Result) -> Report:
             view_id=parse_view_id(None if view_id is None else str(view_id)),
             rows=tuple(
                 ViewRow(
-                    str(row[7]), str(row[8]), int(str(row[9])), Role(row[10] or "UNKNOWN"), State(row[11]), str(row[12])
+                    str(row[8]),
+                    str(row[9]),
+                    int(str(row[10])),
+                    Role(row[11] or "UNKNOWN"),
+                    State(row[12]),
+                    str(row[13]),
                 )
                 for row in result.rows
-                if row[7]
+                if row[8]
             ),
+            single_primary=bool(int(str(single_primary))),
             queued=int(str(queued)),
             version=str(version),
         )

@@ -190,7 +190,10 @@ class Watch:
     def _observed(self, seen: Observation) -> None:
         if self._members.get(seen.member.name) != seen.member:
             return
-        self._observations[seen.member.name] = seen
+        before, self._observations[seen.member.name] = self._observations.get(seen.member.name), seen
+        if before is None or (before.outcome, before.detail) != (seen.outcome, seen.detail):
+            level = logging.INFO if seen.report else logging.WARNING
+            log.log(level, "probe of %s: %s %s", seen.member.name, seen.outcome.value, seen.detail)
         if self._on_observation is not None:
             self._on_observation(seen)
         self._judge()
@@ -206,7 +209,10 @@ class Watch:
         if _lost_writer(old, new):
             self.look_now()
         for subscriber in self._subscribers:
-            subscriber(old, new)
+            try:
+                subscriber(old, new)
+            except Exception:  # a fault in one of them must not keep the others from the new topology
+                log.exception("topology v%d: a subscriber failed", new.version)
 
 
 def _lost_writer(old: Topology, new: Topology) -> bool:

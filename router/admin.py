@@ -21,6 +21,7 @@ from srv.freshness import Followed
 if TYPE_CHECKING:
     from router.service import Router
 
+CLOSE_PATIENCE = 1.0  # seconds for requests under way when the router ends: nobody may hold up its end
 SESSIONS_SHOWN = 1000  # sessions in one document: enough for a person, bounded for a router with 10,000
 
 
@@ -56,7 +57,9 @@ class Admin:
                 web.get("/api/v1/sessions", self._get_sessions),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_PATIENCE, lingering_time=CLOSE_PATIENCE
+        )
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
 

@@ -15,7 +15,7 @@ class NoRouterError(Exception):
     """No router answers at that address; the message says why."""
 
 
-def fetch(admin: str, path: str) -> Any:
+def fetch(admin: str, path: str) -> dict[str, Any]:
     """One JSON document.
 
     Args:
@@ -28,9 +28,12 @@ def fetch(admin: str, path: str) -> Any:
     opener = build_opener(ProxyHandler({}))  # a proxy that the environment names is not meant for this
     try:
         with opener.open(f"http://{admin}{path}", timeout=TIMEOUT) as reply:
-            return json.load(reply)
+            document = json.load(reply)
     except HTTPError as error:
         error.close()
         raise NoRouterError(f"it answers {path} with {error.code} {error.reason}: not a Fairlead router?") from error
     except (OSError, ValueError, HTTPException) as error:
         raise NoRouterError(str(error.reason if isinstance(error, URLError) else error)) from error
+    if not isinstance(document, dict):
+        raise NoRouterError(f"it answers {path} with something else than a JSON object: not a Fairlead router?")
+    return document

@@ -63,6 +63,8 @@ def _run_router(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
+    import ipaddress
+
     from cluster.commands import read_password
     from router.settings import SettingsError, default_routes, load, parse
 
@@ -74,19 +76,23 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
         "probe_password_file": args.probe_password_file,
     }
     given = {key: value for key, value in flags.items() if value is not None}
-    if given:
-        clusters = document.setdefault("clusters", {})
-        if not isinstance(clusters, dict) or len(clusters) > 1:
-            raise SettingsError(
-                "flags for a cluster need a configuration with at most one cluster; use [clusters.NAME]"
-            )
-        name = next(iter(clusters), "main")
-        clusters[name] = {**clusters.get(name, {}), **given}
+    clusters = document.get("clusters", {})
+    if given and isinstance(clusters, dict):
+        if len(clusters) > 1:
+            raise SettingsError("flags for a cluster cannot say which of several they mean; use [clusters.NAME]")
+        name, chosen = next(iter(clusters.items()), ("main", {}))
+        document["clusters"] = {name: {**chosen, **given}} if isinstance(chosen, dict) else clusters
     if "clusters" not in document:
         raise SettingsError("no cluster: name a configuration with --config, or the cluster's domain with --srv")
     if args.bind is not None:
+        if "routes" in document:
+            raise SettingsError("--bind is for the four usual routes, and the configuration has its own [routes]")
+        try:
+            ipaddress.ip_address(args.bind)
+        except ValueError:
+            raise SettingsError(f"--bind {args.bind}: must be an IP address, like 127.0.0.1 or ::1") from None
         document["routes"] = default_routes(args.bind)
-    if args.admin is not None:
+    if args.admin is not None and isinstance(document.get("admin", {}), dict):
         document["admin"] = {**document.get("admin", {}), "listen": args.admin}
     settings = parse(document)
     passwords = {}
@@ -145,8 +151,12 @@ def _run_status(args: argparse.Namespace) -> int:
 
     try:
         documents = {**fetch(args.admin, "/api/v1/topology"), **fetch(args.admin, "/api/v1/routes")}
+        shown = json.dumps(documents, indent=2) if args.json else status_tables(documents)
+    except KeyError as error:
+        print(f"fairlead status: the answer of {args.admin} lacks {error}: not a Fairlead router?", file=sys.stderr)
+        return FAILED
     except NoRouterError as error:
         print(f"fairlead status: no router answers at {args.admin}: {error}; name it with --admin", file=sys.stderr)
         return FAILED
-    print(json.dumps(documents, indent=2) if args.json else status_tables(documents))
+    print(shown)
     return 0

@@ -7,13 +7,11 @@ import socket
 
 from cluster.members import Endpoint
 from router.sessions import Port
+from router.splice import notice_dead_peers
 
 BACKLOG = 4096
 """Connections the kernel keeps before they are accepted: a reconnect storm after a failover must find room. The
 kernel's own limit (net.core.somaxconn) may be lower."""
-
-KEEPALIVE_IDLE = 60
-"""Seconds without a byte before a silent client's host is asked whether it still exists; then every 10 s, 6 times."""
 
 
 class ListenError(Exception):
@@ -21,23 +19,24 @@ class ListenError(Exception):
 
 
 def open_socket(endpoint: Endpoint) -> socket.socket:
-    """A TCP socket bound to the address; accepted connections inherit its keepalive.
+    """A listening TCP socket; accepted connections inherit its keepalive.
 
     Raises:
         ListenError: the address is taken, not ours, or not allowed.
     """
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        raise ListenError(f"{endpoint}: {exc.strerror}") from exc
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
+        notice_dead_peers(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((endpoint.host, endpoint.port))
+        sock.listen(BACKLOG)  # here, since uvloop's own call keeps a failure to itself
     except OSError as exc:
         sock.close()
         raise ListenError(f"{endpoint}: {exc.strerror}") from exc

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import time
@@ -61,7 +62,6 @@ class Router:
     def __init__(self, settings: Settings, passwords: Mapping[str, str]) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
-        self.started_at = time.time()
         self.watchers: dict[str, Watcher] = {}
         self.looks: dict[str, Looks] = {}
         self.listeners: dict[str, Listener] = {}
@@ -93,6 +93,7 @@ class Router:
         Raises:
             SettingsError: an address cannot be listened on.
         """
+        raise_descriptor_limit()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop)
@@ -163,6 +164,13 @@ class Router:
                 session.cut("the router ends")
                 cut += 1
         log.info("drained: %d sessions had to be cut", cut)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open sockets as the system lets us: a session needs two, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _watcher(cluster: ClusterSettings, password: str | None, looks: Looks) -> Watcher:

@@ -16,7 +16,7 @@ from cluster.members import Member
 from cluster.topology import Topology
 from router.refusals import Refusal, encode, no_member, parking_full
 from router.routes import Candidate, Route, may_stay, pick
-from router.splice import End, Side
+from router.splice import End, Side, notice_dead_peers
 
 log = logging.getLogger("fairlead.router")
 
@@ -27,7 +27,7 @@ LAST_RETRY = 1.0
 
 
 class Phase(Enum):
-    """Where a session stands. CONNECTING <-> PARKED -> JOINED -> ENDED; every phase may go straight to ENDED."""
+    """Where a session stands: CONNECTING -> PARKED -> JOINED -> ENDED. Any may be skipped, and none comes back."""
 
     CONNECTING = "connecting"
     PARKED = "parked"
@@ -88,7 +88,11 @@ class Port:
     def topology_changed(self, new: Topology) -> None:
         """Cut the sessions that may not stay, and let the waiting ones look again."""
         for session in list(self.sessions.values()):
-            session.topology_changed(new)
+            try:
+                session.topology_changed(new)
+            except Exception:  # a fault in one must not keep the others on a demoted member
+                log.exception("session %d: ended by a fault of the router, client %s", session.id, session.peer)
+                session.cut("a fault of the router")
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -157,7 +161,7 @@ class Session:
         self.port.tally.started += 1
         self._attaching = self.port.tasks.create_task(self._attach(), name=f"session {self.id}")
 
-    def end_closed(self, side: Side, error: Exception | None) -> None:
+    def end_closed(self, side: Side) -> None:
         """Account for the session once both ends are closed."""
         if self._attaching is not None and side is Side.CLIENT:
             self._attaching.cancel()
@@ -252,10 +256,11 @@ class Session:
                 self._dialing = member, bound
                 await self.loop.create_connection(lambda: end, endpoint.host, endpoint.port)
             # The topology may have moved on while the connection was made.
-            if not may_stay(self.port.topology(), self.port.route, member) or end.transport is None:
-                return f"{member.name} is no longer offered"
-            self._join(member, end)
-            return ""
+            if end.transport is not None and self._still_wanted(candidate):
+                notice_dead_peers(end.transport.get_extra_info("socket"))
+                self._join(member, end)
+                return ""
+            failure = f"{member.name} closed the connection"
         except TimeoutError:
             failure = f"{member.name} at {endpoint} did not accept within {timeout:.1f} s"
         except OSError as error:
@@ -264,9 +269,14 @@ class Session:
             self._dialing = None
             if self._member_end is not end:
                 end.abort()
+        if not self._still_wanted(candidate):
+            return f"{member.name} is no longer offered"
         failures = self.port.tally.dial_failures
         failures[member.name] = failures.get(member.name, 0) + 1
         return failure
+
+    def _still_wanted(self, candidate: Candidate) -> bool:
+        return candidate in pick(self.port.topology(), self.port.route, turn=0, now=time.monotonic()).candidates
 
     def topology_changed(self, new: Topology) -> None:
         """End the session, or its attempt to connect, where its member is no longer fit for the route."""
@@ -274,7 +284,9 @@ class Session:
         if self.member is not None and not may_stay(new, route, self.member):
             self.cut(f"{self.member.name} is no longer offered as {route.destination.value}")
         elif self._dialing is not None and not may_stay(new, route, self._dialing[0]):
-            self._dialing[1].reschedule(self.loop.time())
+            bound = self._dialing[1]
+            if not bound.expired():
+                bound.reschedule(self.loop.time())
 
     def _join(self, member: Member, end: End) -> None:
         self.member, self._member_end, self.phase = member, end, Phase.JOINED

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.members import Endpoint, parse_endpoint
+from srv.names import canonical
 
 DNS_PORT = 53
 ADMIN_PORT = 8443
@@ -101,9 +102,16 @@ class ClusterSettings(_Table):
         name = self.srv.rstrip(".").lower()
         for prefix in ("_mysql._tcp.", "_mysqlx._tcp."):
             name = name.removeprefix(prefix)
-        if not all(0 < len(label) <= 63 for label in name.split(".")):
-            raise _WrongError("srv", f"{self.srv!r} is not a domain name; write one like db.example.com")
-        object.__setattr__(self, "srv", name)
+        try:
+            if not name.isascii() or any(character.isspace() for character in name):
+                raise ValueError("it has characters that no host name has")
+            object.__setattr__(self, "srv", canonical(name))
+        except ValueError as exc:
+            raise _WrongError(
+                "srv", f"{self.srv!r} is not a domain name ({exc}); write one like db.example.com"
+            ) from exc
+        if "\0" in self.probe_user:
+            raise _WrongError("probe_user", "must not contain a zero byte")
         return self
 
 
@@ -126,7 +134,7 @@ class RouteSettings(_Table):
     """Seconds a new session waits for a member: below the common drivers' connect timeout of 10 s, so that
     the error reaches them, and above the 7 s a group needs to replace a dead primary."""
     parking_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
-    """Sessions that may wait at once; the next is refused. Each holds a socket and at most 16 KiB."""
+    """Sessions that may wait at once; the next is refused. Each holds a socket and at most what one read brings."""
     connect_timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
     """Seconds to connect to one member before the next is tried."""
 
@@ -217,6 +225,9 @@ def parse(document: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: one line for each thing that is wrong.
     """
+    clusters = document.get("clusters")
+    if "routes" not in document and isinstance(clusters, Mapping) and len(clusters) > 1:
+        raise SettingsError("routes: with several clusters there are no usual routes; configure [routes.NAME]")
     try:
         return Settings.model_validate({"routes": default_routes(), **document})
     except ValidationError as exc:

@@ -7,17 +7,34 @@ goes through `Ends`. Nothing here parses.
 from __future__ import annotations
 
 import asyncio
+import socket
 from enum import Enum
 from typing import Protocol as Shape
 from typing import cast
 
 # Both limits bound what one session can make the router hold, whatever its peers do.
 HELD_BYTES = 16 * 1024
-"""What a client may send before a member is attached: an X client's first messages; a classic client sends nothing."""
+"""What a client may send before a member is attached, one read more at most: an X client's first messages. A classic
+client sends nothing."""
 WRITE_HIGH_WATER = 64 * 1024
 """Unsent bytes at which the other end is no longer read; one event loop read (256 KiB) may come on top."""
 LINGER = 10.0
 """Seconds that one end has left to take its last bytes once the other is gone."""
+
+
+KEEPALIVE_IDLE = 60
+"""Seconds without a byte before a silent peer's host is asked whether it still exists."""
+DEAD_AFTER = 120
+"""Seconds after which a host that acknowledges nothing is taken for dead, asked or written to."""
+
+
+def notice_dead_peers(sock: socket.socket) -> None:
+    """Have the kernel find out about hosts that vanished; a listening socket passes it on to what it accepts."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, (DEAD_AFTER - KEEPALIVE_IDLE) // 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
 
 
 class Side(Enum):
@@ -30,7 +47,7 @@ class Side(Enum):
 class Ends(Shape):
     """What a relay tells its owner."""
 
-    def end_closed(self, side: Side, error: Exception | None) -> None:
+    def end_closed(self, side: Side) -> None:
         """The transport of that side is closed."""
 
     def end_connected(self, side: Side) -> None:
@@ -102,7 +119,7 @@ class End(asyncio.Protocol):
             self._linger = None
         if self.peer is not None:
             self.peer.close()
-        self._owner.end_closed(self.side, exc)
+        self._owner.end_closed(self.side)
 
     def _note_end(self) -> None:
         peer = self.peer
@@ -113,11 +130,11 @@ class End(asyncio.Protocol):
         """Pass everything on to `peer` from now on, and everything of its to here."""
         self.peer, peer.peer = peer, self
         for source, sink in ((self, peer), (peer, self)):
-            if source.held and sink.transport is not None:
-                sink.transport.write(bytes(source.held))
-                source.held = bytearray()
+            held, source.held = source.held, bytearray()
+            if held and sink.transport is not None:
                 if source.transport is not None:
                     source.transport.resume_reading()
+                sink.transport.write(bytes(held))  # last, for it may pause the source again
 
     def close(self) -> None:
         """Send what is left, then close; within LINGER seconds whatever the other side does."""

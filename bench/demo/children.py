@@ -6,11 +6,18 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from bench.sandbox.processes import Process, is_alive, send, spawn, wait_gone
 
-TERM_PATIENCE = 15.0  # seconds for an orderly end before a process is killed
+# Seconds: for a drain, then for an end without one before a process is killed.
+DRAIN_PATIENCE = 0.5
+TERM_PATIENCE = 10.0
+
+
+class DamagedRecordError(Exception):
+    """What was left running cannot be read."""
 
 
 class Children:
@@ -21,8 +28,13 @@ class Children:
         self._file = directory / "children.json"
         self.running: dict[str, Process] = {}
         if self._file.exists():
-            document = json.loads(self._file.read_text(encoding="utf-8"))
-            self.running = {name: Process(**one) for name, one in document.items()}
+            try:
+                document = json.loads(self._file.read_text(encoding="utf-8"))
+                self.running = {name: Process(**one) for name, one in document.items()}
+            except (ValueError, TypeError, AttributeError) as exc:
+                raise DamagedRecordError(
+                    f"{self._file} is damaged: end the processes it is about, then delete it"
+                ) from exc
 
     def start(self, name: str, arguments: list[str]) -> None:
         """Run `fairlead ARGUMENTS`; what it says goes to NAME.log."""
@@ -39,14 +51,17 @@ class Children:
         return name in self.running and is_alive(self.running[name])
 
     def end(self) -> None:
-        """End all: orderly, then by force. Sessions that remain are not waited for."""
-        for number in (signal.SIGTERM, signal.SIGTERM):  # the second says: now
+        """End all: a drain for sessions that are just ending, then at once, then by force."""
+        for number, patience in (
+            (signal.SIGTERM, DRAIN_PATIENCE),
+            (signal.SIGTERM, TERM_PATIENCE),
+            (signal.SIGKILL, 5.0),
+        ):
             for process in self.running.values():
                 send(process, number)
-        for process in self.running.values():
-            if not wait_gone(process, TERM_PATIENCE):
-                send(process, signal.SIGKILL)
-                wait_gone(process, TERM_PATIENCE)
+            deadline = time.monotonic() + patience
+            for process in self.running.values():
+                wait_gone(process, max(0.0, deadline - time.monotonic()))
         self.running = {}
         self._file.unlink(missing_ok=True)
 

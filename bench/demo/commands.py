@@ -30,6 +30,8 @@ def _run(args: argparse.Namespace) -> int:
     try:
         import uvloop
 
+        from bench.demo.children import Children, DamagedRecordError
+        from bench.demo.drivers import DriverError
         from bench.demo.run import DemoError, Plan, perform, save, summary_lines
         from bench.demo.show import Show
         from bench.demo.stage import how_to_connect, set_up, strike
@@ -45,9 +47,14 @@ def _run(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a polite end is Ctrl-C's: everything is struck
         signal.signal(number, _interrupt)
     directory = (args.dir or _default_directory()).expanduser().resolve()
-    if args.end:
-        print("ended" if strike(directory) else "nothing was running")
-        return OK
+    try:
+        Children(directory)
+        if args.end:
+            print("ended" if strike(directory) else "nothing was running")
+            return OK
+    except (DamagedRecordError, SandboxError) as error:
+        print(f"fairlead demo: {error}", file=sys.stderr)
+        return FAILED
     plan = Plan(args.switchovers, args.kills, keep=os.environ.get("KEEP", "") not in {"", "0"})
     keep = False
     with Show() as show:
@@ -61,13 +68,9 @@ def _run(args: argparse.Namespace) -> int:
                 keep = True
                 show.text("\n" + how_to_connect(stage, directory))
             return FAILED if summary["writes_missing"] else OK
-        except* (DemoError, SandboxError) as group:
-            for error in _leaves(group):
-                show.text(f"fairlead demo: {error}")
-            return_status = FAILED
-        except* OSError as group:
-            for error in _leaves(group):
-                show.text(f"fairlead demo: {error}")
+        except* (DemoError, SandboxError, DriverError, OSError) as group:
+            for one in _leaves(group):
+                show.text(f"fairlead demo: {one}")
             return_status = FAILED
         finally:
             if not keep:

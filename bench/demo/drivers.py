@@ -52,6 +52,9 @@ class DriverError(Exception):
         self.code = code
         self.message = message
 
+    def __str__(self) -> str:
+        return f"MySQL error {self.code}: {self.message}" if self.code else self.message
+
     @property
     def kind(self) -> str:
         """The number and its name, such as `1290 OPTION_PREVENTS_STATEMENT`."""

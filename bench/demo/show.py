@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -106,6 +105,3 @@ class Show:
 
 def _short(name: str) -> str:
     return name.partition(".")[0]
-
-
-Progress = Callable[[str], None]

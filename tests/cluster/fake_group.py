@@ -19,6 +19,7 @@ COLUMNS = (
     "offline_mode",
     "version",
     "group_name",
+    "single_primary",
     "view_id",
     "queued",
     "MEMBER_ID",
@@ -46,7 +47,7 @@ class FakeGroupMember(FakeMember):
 
     def say(self, view: View, *, writable: bool = False, counter: int = 1) -> None:
         """Answer probes with this view; an empty one is a server with Group Replication stopped."""
-        own = (f"u{self.number}", "0" if writable else "1", "0", "9.7.0", "g", f"v:{counter}", "0")
+        own = (f"u{self.number}", "0" if writable else "1", "0", "9.7.0", "g", "1", f"v:{counter}", "0")
         rows = [
             (*own, f"u{n}", f"mysql-{n}", "3306", role, state, "9.7.0") for n, (role, state) in enumerate(view)
         ] or [(*own, None, None, None, None, None, None)]

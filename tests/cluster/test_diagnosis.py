@@ -37,10 +37,14 @@ def says(
     group: str = "g",
     at: float = NOW,
     offline_mode: bool = False,
+    single: bool | None = None,
 ) -> Observation:
     if read_only is None:
         read_only = not (n < len(view) and view[n][0] is P)
-    report = Report(f"u{n}", read_only, offline_mode, group, ViewId(prefix, counter), rows(view))
+    if single is None:
+        single = sum(role is P for role, _ in view) < 2
+    view_id = ViewId(prefix, counter)
+    report = Report(f"u{n}", read_only, offline_mode, group, view_id, rows(view), single_primary=single)
     return Observation(MEMBERS[n], at, Outcome.ANSWERED, report)
 
 
@@ -201,6 +205,76 @@ def test_two_names_of_one_server_are_offered_once() -> None:
     assert len(topology.primaries()) == 1
 
 
+def reported(n: int, view: View, **changes: object) -> Observation:
+    """What a member says, with something about the report changed."""
+    one = says(n, view)
+    assert one.report
+    return replace(one, report=replace(one.report, **changes))  # type: ignore[arg-type]
+
+
+def test_a_thawed_member_of_a_former_group_does_not_outvote_the_trusted_one() -> None:
+    pair = rows([(S, OUT), (P, UP), (S, UP)])[1:]
+    now = ViewId("w", 2)
+    trusted = [reported(n, CALM, rows=pair, view_id=now, read_only=n != 1) for n in (1, 2)]
+    before = judged(*trusted)
+    assert offers(before) == {1: P, 2: S}
+    assert offers(judged(says(0, CALM), *trusted, previous=before)) == {1: P, 2: S}
+    assert offers(judged(says(0, CALM), *trusted)) == {1: P, 2: S}, "two that report outweigh one that claims three"
+
+
+def test_two_primaries_in_one_answer_are_not_multi_primary_mode() -> None:
+    torn: View = [(P, UP), (P, UP), (S, UP)]
+    topology = judged(*(says(n, torn, single=True) for n in range(3)))
+    assert len(topology.primaries()) == 0
+
+
+def test_a_member_without_a_view_id_neither_votes_nor_divides() -> None:
+    topology = judged(says(0, CALM), says(1, CALM), reported(2, CALM, view_id=None))
+    assert offers(topology) == {0: P, 1: S, 2: S}
+
+
+def test_what_a_member_reports_goes_before_what_is_guessed_of_another() -> None:
+    impostor = Member("mysql-0.aa", MEMBERS[0].classic, None)
+    seen = {one.member.name: one for one in (says(0, CALM), says(1, CALM), says(2, CALM))}
+    denied = Observation(impostor, NOW, Outcome.DENIED)
+    topology = diagnose(
+        [impostor, *MEMBERS], seen | {impostor.name: denied}, now=NOW, previous=Topology(), policy=Policy()
+    )
+    assert [one.member.name for one in topology.primaries()] == [MEMBERS[0].name]
+
+
+def test_a_copy_of_a_server_that_is_in_no_group_does_not_take_its_place() -> None:
+    copy = Member("a-copy", Endpoint("10.0.0.9", 3306), Endpoint("10.0.0.9", 33060))
+    stopped = Observation(copy, NOW, Outcome.ANSWERED, Report("u0", False, False, "g", None, ()))
+    seen = {one.member.name: one for one in (says(0, CALM), says(1, CALM), says(2, CALM), stopped)}
+    topology = diagnose([copy, *MEMBERS], seen, now=NOW, previous=Topology(), policy=Policy())
+    assert [one.member.name for one in topology.primaries()] == [MEMBERS[0].name]
+    seen[MEMBERS[0].name] = fails(0)
+    later = diagnose([copy, *MEMBERS], seen, now=NOW, previous=topology, policy=Policy())
+    assert "a-copy" not in [one.member.name for one in later.primaries()]
+
+
+def test_a_known_primary_whose_own_report_speaks_against_it_is_not_offered() -> None:
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    behind = reported(0, CALM, read_only=True, view_id=ViewId("v", 6))
+    assert offers(judged(behind, says(1, CALM), says(2, CALM), previous=calm)) == {1: S, 2: S}
+    deaf = says(0, [(P, UP), (S, LOST), (S, LOST)], read_only=False)
+    assert offers(judged(deaf, says(1, CALM), says(2, CALM), previous=calm)) == {1: S, 2: S}
+
+
+def test_a_role_is_not_carried_over_to_another_address() -> None:
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    moved = replace(MEMBERS[0], classic=Endpoint("10.9.9.9", 3306))
+    topology = diagnose([moved, *MEMBERS[1:]], {}, now=NOW + 60, previous=calm, policy=Policy())
+    assert topology.trust is Trust.BLIND
+    assert topology.primaries() == ()
+
+
+def test_why_nobody_could_be_asked_is_told() -> None:
+    denied = [fails(n, Outcome.DENIED) for n in range(3)]
+    assert {one.reason for one in judged(*denied).members} == {"denied: connection refused"}
+
+
 roles = st.sampled_from([Role.PRIMARY, Role.SECONDARY])
 states = st.sampled_from([UP, UP, UP, LOST, JOINING, OUT])
 views = st.lists(st.tuples(roles, states), min_size=0, max_size=3)
@@ -220,6 +294,7 @@ def observations(draw: st.DrawFn) -> list[Observation]:
                     prefix=draw(st.sampled_from("vw")),
                     at=NOW - draw(st.sampled_from([0.0, 1.0, 10.0])),
                     offline_mode=draw(st.integers(0, 9)) == 0,
+                    single=draw(st.integers(0, 3)) > 0,
                 )
             )
         else:
@@ -233,10 +308,7 @@ def test_invariants(before: list[Observation], seen: list[Observation]) -> None:
     previous = judged(*before)
     topology = judged(*seen, previous=previous)
     writers = topology.primaries()
-    single = not any(
-        sum(row.role is P for row in one.report.rows) > 1 for one in (*before, *seen) if one.report is not None
-    )
-    if single:
+    if all(one.report.single_primary for one in seen if one.report is not None):
         assert len(writers) <= 1, "two members offered as PRIMARY of a single-primary group"
     if topology.trust is Trust.NO_QUORUM:
         assert not offers(topology)
@@ -249,7 +321,7 @@ def test_invariants(before: list[Observation], seen: list[Observation]) -> None:
             if own is not None and NOW - seen[n].taken_at <= Policy().max_age:
                 assert own.rows, "offered, though it is in no group"
                 assert not own.offline_mode, "offered against its own word"
-                if status.offered is P and own.view_id == topology.view_id:
+                if status.offered is P:
                     assert not own.read_only, "offered as PRIMARY while read-only"
     floor, view = previous.view_id, topology.view_id
     if floor and view and floor.prefix == view.prefix:

@@ -308,6 +308,66 @@ def test_a_client_that_stops_reading_bounds_what_is_held(run: Run) -> None:
     run(scenario())
 
 
+def test_what_was_held_for_a_member_that_does_not_read_stays_bounded(run: Run) -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+
+    async def pour(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(bytes(65536))
+            await writer.drain()
+
+    async def scenario() -> None:
+        cluster = Cluster()
+        async with (
+            Clients() as clients,
+            member(handler=deaf) as one,
+            listening(cluster, route(protocol=Protocol.X)) as listener,
+        ):
+            _, writer = await clients.connect(listener.endpoint)
+            pouring = asyncio.create_task(pour(writer))
+            await until(lambda: listener.port.parked_now == 1, "it is parked")
+            [session] = listener.port.sessions.values()
+            await until(lambda: len(session.client.held) > HELD_BYTES, "early bytes are held")
+            cluster.set((one, P))
+            await until(lambda: session.phase is Phase.JOINED, "it has a member")
+            last = -1
+            while last != session.bytes_in:  # until every buffer on the way is full
+                last = session.bytes_in
+                await asyncio.sleep(0.2)
+            assert session.client.peer is not None
+            transport = session.client.peer.transport
+            assert transport is not None
+            assert transport.get_write_buffer_size() <= WRITE_HIGH_WATER + HELD_BYTES + 2 * 256 * 1024
+            pouring.cancel()
+
+    run(scenario())
+
+
+def test_topologies_that_come_faster_than_a_dial_can_be_ended_do_no_harm(run: Run) -> None:
+    async def scenario() -> None:
+        cluster = Cluster()
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()):
+                hanging = Member("hanging", Endpoint(*full.getsockname()), None)
+                slow = route(connect_timeout=20.0, parking_timeout=25.0)
+                async with Clients() as clients, member("b") as b, listening(cluster, slow) as listener:
+                    cluster.set((hanging, P), (b, S))
+                    reader, _ = await clients.connect(listener.endpoint)
+                    await until(lambda: bool(listener.port.sessions), "it dials")
+                    for _ in range(5):
+                        cluster.set((hanging, None), (b, S))
+                        await asyncio.sleep(0)
+                    cluster.set((hanging, None), (b, P))
+                    assert await reader.readexactly(6) == b"hello "
+                    assert listener.port.tally.dial_failures == {}, "the member did not fail: nobody wanted it any more"
+
+    run(scenario())
+
+
 def test_a_member_that_dies_leaves_no_session_behind_even_where_the_client_never_reads(run: Run) -> None:
     async def burst(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(bytes(1 << 22))
