@@ -12,7 +12,6 @@ from dataclasses import dataclass
 DEBIAN_SUITES = frozenset(
     {"oldstable", "stable", "testing", "unstable", "sid", "bullseye", "bookworm", "trixie", "forky", "duke"}
 )
-TARGET_SUITE = "sid"
 # What a source may say of trust is carried over; everything else belongs to the host's own suites.
 TRUST_OPTIONS = ("signed-by", "trusted")
 ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
@@ -47,9 +46,9 @@ def find_mirror(one_line: Iterable[str], deb822: Iterable[str]) -> Mirror | None
     return None
 
 
-def source_text(mirror: Mirror) -> str:
-    """Return a .sources file for unstable on that mirror."""
-    lines = ["Types: deb", f"URIs: {mirror.uri}", f"Suites: {TARGET_SUITE}", "Components: main"]
+def source_text(mirror: Mirror, suite: str) -> str:
+    """Return a .sources file for a suite on that mirror."""
+    lines = ["Types: deb", f"URIs: {mirror.uri}", f"Suites: {suite}", "Components: main"]
     lines += [f"{option.title()}:{' ' if value[:1] != chr(10) else ''}{value}" for option, value in mirror.trust]
     return "\n".join(lines) + "\n"
 

@@ -1,22 +1,14 @@
-"""A private root directory with `buildah` and `debootstrap`: Debian packages, unpacked and not configured.
-
-As with the MySQL root, the packages come from the mirror that this machine's apt is configured for, apt has a state of
-its own, and nothing is installed on the machine."""
+"""A private root directory with `buildah` and `debootstrap`: Debian packages, unpacked and not configured."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.sandbox.apt_sources import TARGET_SUITE, Mirror, source_text
-from bench.sandbox.errors import SandboxError
-from bench.sandbox.layout import locked
+from bench.sandbox import private_root
+from bench.sandbox.apt_sources import Mirror
 from bench.sandbox.programs import need_program, run_program
-from bench.sandbox.server_root import _apt_configuration
 
 # The suite of the Dockerfile's base image, so that a build depends as little as possible on the machine it runs on.
 SUITE = "bookworm"
@@ -57,45 +49,21 @@ def ensure_builder_root(cache: Path, mirror: Mirror, progress: Callable[[str], N
     """Return the private root, making it first if it is not there.
 
     Args:
-        cache: the directory that keeps it, under a name that says what is in it.
+        cache: the directory that keeps it.
         mirror: the archive to fetch from.
         progress: is told what takes time.
 
     Raises:
         SandboxError: it cannot be made here; says what is missing.
     """
-    digest = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:8]
-    root = cache / f"builder-root-{digest}"
-    if root.is_dir():
-        return root
-    if os.geteuid() != 0:
-        raise SandboxError("a private buildah can only be installed and run by root: run this as root")
-    with locked(cache / "builder-root.lock"):
-        if root.is_dir():
-            return root
-        # Only the holder of the lock makes these: what is there was left by one that was killed.
-        for leftover in cache.glob("builder-root-*.partial"):
-            shutil.rmtree(leftover)
-        work = Path(tempfile.mkdtemp(prefix=f"{root.name}-", suffix=".partial", dir=cache))
-        try:
-            _build(work, mirror, progress)
-            (work / "root").rename(root)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return root
+    refusal = "a private buildah can only be installed and run by root: run this as root"
+    recipe = (SUITE, *PACKAGES)
+    return private_root.ensure(cache, "builder-root", recipe, lambda work: _build(work, mirror, progress), refusal)
 
 
 def _build(work: Path, mirror: Mirror, progress: Callable[[str], None]) -> None:
     progress(f"fetching buildah from Debian {SUITE} (60 MB, once) into {work.parent}")
-    apt = work / "apt"
-    environment = {"APT_CONFIG": str(_apt_configuration(apt, mirror)), "DEBIAN_FRONTEND": "noninteractive"}
-    stanza = source_text(mirror).replace(f"Suites: {TARGET_SUITE}\n", f"Suites: {SUITE}\n")
-    (apt / "sources" / "mirror.sources").write_text(stanza)
-    apt_get = need_program("apt-get", "apt")
-    run_program([apt_get, "--quiet", "update"], environment=environment)
-    run_program([apt_get, "--quiet", "--yes", "--download-only", "install", *PACKAGES], environment=environment)
-
-    archives = sorted((apt / "cache" / "archives").glob("*.deb"))
+    archives = private_root.download(work / "apt", mirror, SUITE, PACKAGES)
     progress(f"unpacking {len(archives)} packages")
     root = work / "root"
     for name in MERGED:

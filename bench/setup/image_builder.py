@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.sandbox.apt_sources import Mirror
 from bench.sandbox.layout import locked, write_atomically
+from bench.sandbox.private_root import host_mirror
 from bench.sandbox.programs import need_program, run_program
-from bench.sandbox.server_root import _host_mirror
 from bench.setup.build_settings import PROXY_VARIABLES, Share, build_settings
 from bench.setup.builder_root import SUITE, ensure_builder_root
 
@@ -173,7 +173,7 @@ def image_builder(cache: Path, progress: Callable[[str], None]) -> Iterator[Imag
     Raises:
         SandboxError: it cannot be made here; says what is missing.
     """
-    mirror = _host_mirror()
+    mirror = host_mirror("as every Debian machine has")
     root = ensure_builder_root(cache, mirror, progress)
     storage = cache / "images"
     storage.mkdir(parents=True, exist_ok=True)

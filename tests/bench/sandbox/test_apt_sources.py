@@ -59,7 +59,7 @@ def test_another_distribution_is_no_mirror() -> None:
 
 
 def test_the_source_for_unstable_keeps_the_mirror_and_its_key() -> None:
-    text = source_text(Mirror("http://mirror.example/debian", (("signed-by", KEYRING),)))
+    text = source_text(Mirror("http://mirror.example/debian", (("signed-by", KEYRING),)), "sid")
     assert text.splitlines() == [
         "Types: deb",
         "URIs: http://mirror.example/debian",
@@ -73,4 +73,4 @@ def test_an_embedded_key_survives_reading_and_writing() -> None:
     key = "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n -----END PGP PUBLIC KEY BLOCK-----"
     mirror = find_mirror([], [f"Types: deb\nURIs: http://m.example/d\nSuites: trixie\nComponents: main\n{key}\n"])
     assert mirror is not None
-    assert source_text(mirror).endswith(f"{key}\n")
+    assert source_text(mirror, "sid").endswith(f"{key}\n")
