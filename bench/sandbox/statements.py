@@ -42,25 +42,25 @@ def run(path: Path, user: str, password: str, statements: list[str], timeout: fl
         StatementError: the server refuses one, goes away, or does not answer in time.
     """
     try:
-        # The driver leaves its socket open when nobody listens; so that is found out first.
-        with socket.socket(socket.AF_UNIX) as knock:
-            knock.settimeout(CONNECT_TIMEOUT)
-            knock.connect(str(path))
-        connection = pymysql.connect(
-            unix_socket=str(path),
-            user=user,
-            password=password,
-            charset="utf8mb4",
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=timeout,
-            write_timeout=timeout,
-        )
-        with connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-            columns = tuple(column[0] for column in cursor.description or ())
-            return Result(columns, tuple(tuple(row) for row in cursor.fetchall()))
+        # The socket is ours: the driver leaves one of its own open when connecting fails.
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(CONNECT_TIMEOUT)
+            sock.connect(str(path))
+            connection = pymysql.connect(
+                user=user,
+                password=password,
+                charset="utf8mb4",
+                autocommit=True,
+                read_timeout=timeout,
+                write_timeout=timeout,
+                defer_connect=True,
+            )
+            connection.connect(sock)
+            with connection, connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                columns = tuple(column[0] for column in cursor.description or ())
+                return Result(columns, tuple(tuple(row) for row in cursor.fetchall()))
     except pymysql.MySQLError as exc:
         code, message = (*exc.args, "", "")[:2] if exc.args else (0, "")
         raise StatementError(code if isinstance(code, int) else 0, str(message or exc)) from exc
