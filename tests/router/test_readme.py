@@ -1,0 +1,50 @@
+"""The configuration reference in the README is the settings', option by option."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from router.settings import AdminSettings, ClusterSettings, RouteSettings, Settings, load, parse
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+OF_SEVERAL_CLUSTERS = {"cluster", "strategy"}  # whose default depends on other options
+
+
+def documented() -> dict[str, str]:
+    """Default by option, as the reference's tables have them."""
+    return dict(re.findall(r"^\| `([\w.]+)` \| (.+?) \|", README, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "table"),
+    [("", ClusterSettings), ("", RouteSettings), ("admin.", AdminSettings), ("", Settings)],
+    ids=["clusters", "routes", "admin", "top"],
+)
+def test_every_option_stands_there_with_its_default(prefix: str, table: type[BaseModel]) -> None:
+    reference = documented()
+    for name, field in table.model_fields.items():
+        if table is Settings and name in {"clusters", "routes", "admin"}:
+            continue
+        said = reference[prefix + name]
+        if field.is_required():
+            assert said == "required", name
+        elif name not in OF_SEVERAL_CLUSTERS and field.default is not PydanticUndefined:
+            default = {None: "none", True: "`true`", False: "`false`", "": '`""`', (): "`[]`"}.get(field.default)
+            assert said.removesuffix(" s") == (default or f"`{field.default}`"), name
+
+
+def test_no_option_stands_there_that_is_not(tmp_path: Path) -> None:
+    known = {f"admin.{name}" for name in AdminSettings.model_fields}
+    for table in (ClusterSettings, RouteSettings, Settings):
+        known |= set(table.model_fields)
+    assert set(documented()) <= known
+    example = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert example
+    file = tmp_path / "example.toml"
+    file.write_text(example.group(1))
+    assert set(parse(load(file)).routes) == {"orders_rw", "orders_ro"}
