@@ -6,10 +6,12 @@ The one importer of aiohttp.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from cluster.topology import Topology
 from router.listener import ListenError, open_socket
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
 
 CLOSE_PATIENCE = 1.0  # seconds for requests under way when the router ends: nobody may hold up its end
 SESSIONS_SHOWN = 1000  # sessions in one document: enough for a person, bounded for a router with 10,000
+
+
+class _OneLine(logging.Filter):
+    """Makes one line of what is no fault of ours: bytes that are not HTTP."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return record.levelno > logging.DEBUG
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        client = record.args[0] if isinstance(record.args, tuple) and record.args else "unknown"
+        record.msg, record.args = "admin: closed, client %s sent what is not HTTP: %s", (client, type(error).__name__)
+        record.exc_info = record.exc_text = None
+        return True
+
+
+log = logging.getLogger("fairlead.admin")
+log.setLevel(logging.DEBUG)  # where aiohttp tells of some of it
+log.addFilter(_OneLine())
 
 
 class Admin:
@@ -58,7 +79,12 @@ class Admin:
             ]
         )
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_PATIENCE, lingering_time=CLOSE_PATIENCE
+            app,
+            access_log=None,
+            logger=log,
+            handle_signals=False,
+            shutdown_timeout=CLOSE_PATIENCE,
+            lingering_time=CLOSE_PATIENCE,
         )
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()

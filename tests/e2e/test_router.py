@@ -223,13 +223,19 @@ def test_bad_input_is_answered_or_closed_and_told_and_the_router_serves_on(stage
             pass
     resolver_host, resolver_port = stage.resolver.split(":")
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        datagrams.sendto(garbage[:300], (resolver_host, int(resolver_port)))
+        malformed = b"\x12\x34\x00\x00\x00\x05" + bytes(6) + b"\xff" * 20  # five questions that are none
+        datagrams.settimeout(10)
+        datagrams.sendto(malformed, (resolver_host, int(resolver_port)))
+        assert datagrams.recv(512)[:2] == malformed[:2], "it answers: malformed"
     assert served_by(stage, RW_PORT) == "mysql-0"
     log = stage.children.log("router").read_text()
     for peer in peers[:4]:
         assert log.count(peer) == 1, f"{peer} is told of once"
+    assert log.count("client 127.0.0.1 sent what is not HTTP") == 1
     assert "Traceback" not in log
-    assert "Traceback" not in stage.children.log("publisher").read_text()
+    publisher = stage.children.log("publisher").read_text()
+    assert publisher.count("bad-packet peer=127.0.0.1") == 1
+    assert "Traceback" not in publisher
     until(lambda: fetch(stage.admin, "/api/v1/sessions")["total"] == 0, "every session is accounted for")
 
 

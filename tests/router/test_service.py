@@ -81,6 +81,32 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01 not HTTP \xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n"],
+)
+def test_what_is_not_http_is_answered_and_told_in_one_line(
+    run: Run, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        router = Router(settings(), {})
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        listen = router.settings.admin.listen
+        reader, writer = await asyncio.open_connection(listen.host, listen.port)
+        writer.write(garbage)
+        assert b" 400 Bad Request" in await reader.read()
+        writer.close()
+        router.stop()
+        await task
+
+    run(scenario())
+    [told] = [record for record in caplog.records if record.name == "fairlead.admin"]
+    assert "client 127.0.0.1 sent what is not HTTP" in told.getMessage()
+    assert told.levelname == "WARNING"
+    assert told.exc_info is None
+
+
 def test_a_second_stop_does_not_wait_for_sessions(run: Run) -> None:
     async def scenario() -> None:
         router = Router(settings(parking_timeout=60), {})
