@@ -33,7 +33,7 @@ class Timing:
     timeout: for one look. Half of `Policy.max_age`, so that one lost look does not age a member out.
     notice_interval: between two moments at which some member can deliver a notice: members take turns in being nudged
         (`XProbe.nudge`). Without it notices are up to half a second late; 50 pings a second for a whole cluster cost
-        this process under 1 % of a core.
+        this process about 1 % of a core.
     burst_interval: between looks after a notice: the group's change must be seen well within a person's notice,
         and 100 looks a second cost a member less than one of its clients does.
     burst: how long a notice keeps looks at that pace: roles change before the new primary is writable.

@@ -38,6 +38,7 @@ class Children:
 
     def start(self, name: str, arguments: list[str]) -> None:
         """Run `fairlead ARGUMENTS`; what it says goes to NAME.log."""
+        self._directory.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "router.cli", *arguments]
         self.running[name] = spawn(argv, dict(os.environ), self.log(name))
         self._record()
@@ -67,5 +68,4 @@ class Children:
 
     def _record(self) -> None:
         document = {name: {"pid": one.pid, "start_time": one.start_time} for name, one in self.running.items()}
-        self._directory.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(document), encoding="utf-8")
