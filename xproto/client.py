@@ -60,14 +60,15 @@ class Limits:
 
     # Before the login the peer may be anybody. A real server's hello, capabilities and challenge are below 1 KiB each.
     handshake_bytes: int = 64 * 1024
-    # One message. A checker reads a few short rows; the longest honest field is a gtid_executed of many ranges.
-    frame_bytes: int = 1024 * 1024
+    # One message. A checker reads a few short rows.
+    frame_bytes: int = 256 * 1024
     # One result: MySQL itself stops at 4,096 columns.
     columns: int = 4096
     # One result. Far above a group's nine members, far below what would be felt in memory.
     rows: int = 10_000
-    # One result, as it is on the wire. Decoded it may take several times as much.
-    result_bytes: int = 4 * 1024 * 1024
+    # One result, as it is on the wire. Decoding takes several times as much memory, and the event loop's time: at worst
+    # 0.4 s for each MiB.
+    result_bytes: int = 1024 * 1024
 
 
 class State(Enum):
@@ -140,7 +141,7 @@ class Client:
         self.error: ServerError | None = None
         self._login = login
         self._tls_mode = tls
-        self._limits = limits
+        self.limits = limits
         self._decoder = FrameDecoder(limits.handshake_bytes)
         self._outgoing = bytearray()
         self._mechanisms: list[Mechanism] = []
@@ -230,7 +231,7 @@ class Client:
             case FetchDone() | FetchDoneMoreResultsets() | FetchDoneMoreOutParams():
                 self._results_read += 1
             case AuthenticateOk():
-                self._decoder.limit = self._limits.frame_bytes
+                self._decoder.limit = self.limits.frame_bytes
                 return Opened()
             case StmtExecuteOk():
                 return Completed(Result(tuple(self._columns), tuple(self._rows)))
@@ -306,7 +307,7 @@ class Client:
     # Results.
 
     def _collect(self, message: Column | Row, size: int) -> None:
-        limits = self._limits
+        limits = self.limits
         self._bytes_read += size
         if self._bytes_read > limits.result_bytes:
             raise RemoteProtocolError(f"a result of more than {limits.result_bytes} bytes")

@@ -161,6 +161,8 @@ class _Link(asyncio.Protocol):
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._violation: RemoteProtocolError | None = None
         self._peer_left = False
+        self._lost_by: Exception | None = None
+        self._held: bytearray | None = None  # what came between the TLS handshake and the client's knowing of it
 
     # What the transport calls.
 
@@ -175,6 +177,9 @@ class _Link(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        if self._held is not None and len(self._held) < self.client.limits.handshake_bytes:
+            self._held += data
+            return
         try:
             self.client.receive_data(data)
             while not self.closed and (event := self.client.next_event()):
@@ -187,6 +192,7 @@ class _Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._peer_left = not self.closed
+        self._lost_by = exc
         self.abort()
 
     def _happened(self, event: Event) -> None:
@@ -234,6 +240,9 @@ class _Link(asyncio.Protocol):
         question(self.client)
         self._answer = self._loop.create_future()
         self._flush()
+        held, self._held = self._held, None
+        if held:
+            self.data_received(bytes(held))
         return await self.answer()
 
     async def answer(self) -> Event:
@@ -253,7 +262,12 @@ class _Link(asyncio.Protocol):
             raise
 
     async def start_tls(self, context: ssl.SSLContext, name: str | None) -> None:
-        """The TLS handshake; from then on the same link is encrypted."""
+        """The TLS handshake; from then on the same link is encrypted.
+
+        A server may speak as soon as its side of the handshake is done, which can be before ours is told of it: what
+        comes is held until the client has been told, in `ask`.
+        """
+        self._held = bytearray()
         plain = cast(asyncio.Transport, self._transport)
         encrypted = await self._loop.start_tls(
             plain, self, context, server_hostname=name, ssl_shutdown_timeout=_CLOSE_SECONDS
@@ -290,6 +304,8 @@ class _Link(asyncio.Protocol):
         """A new exception that says why there is no connection any more."""
         if self._violation is not None:
             return RemoteProtocolError(str(self._violation))
+        if isinstance(self._lost_by, ssl.SSLError):
+            return self._lost_by
         reason = self.client.error
         if reason is None and not self._peer_left:
             return ConnectionAbortedError(f"the session with {self._peer} is closed")

@@ -101,6 +101,31 @@ async def test_without_a_login_there_is_only_a_sign_of_life() -> None:
         assert member.received[-1] == ConClose()
 
 
+async def test_a_server_that_speaks_before_we_know_that_the_handshake_is_done(tls_pair: TlsPair) -> None:
+    async def eager(wire: Wire) -> None:
+        await wire.receive()
+        wire.send(Capabilities({"tls": False, "authentication.mechanisms": ["PLAIN"]}))
+        await wire.receive()
+        wire.send(Ok())
+        await wire.start_tls(tls_pair.server)
+        wire.send(CHANGED)
+        await wire.receive()
+        wire.send(AuthenticateOk())
+        await wire.eof()
+
+    newest = tls_pair.server.maximum_version
+    tls_pair.server.maximum_version = ssl.TLSVersion.TLSv1_2  # in which the server's side is done first
+    try:
+        async with FakeMember(script=eager) as member:
+            for _ in range(10):
+                seen: list[Notice] = []
+                session = await open_session(member, on_notice=seen.append)
+                assert seen == [CHANGED]
+                await session.close()
+    finally:
+        tls_pair.server.maximum_version = newest
+
+
 async def test_a_verified_certificate(tls_pair: TlsPair) -> None:
     async with FakeMember(tls=tls_pair.server) as member:
         session = await open_session(
@@ -330,7 +355,7 @@ async def test_arguments_and_the_request_for_notices() -> None:
 
 async def test_a_big_result(tls_pair: TlsPair) -> None:
     async with FakeMember(tls=tls_pair.server) as member:
-        text = "x" * 600_000
+        text = "x" * 200_000
         member.answers["SELECT big"] = text_result(big=text)
         session = await open_session(member)
         assert (await session.execute("SELECT big", timeout=SECONDS)).rows == ((text,),)
