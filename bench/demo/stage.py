@@ -16,6 +16,8 @@ from router.api import NoRouterError, fetch
 from router.settings import ADMIN_PORT, DEFAULT_ROUTES
 
 Progress = Callable[[str], None]
+SANDBOX = "sandbox"  # below the demonstration's directory
+MARK = "demonstration"  # stands there while the sandbox is the demonstration's own, to be deleted with its data
 
 
 def set_up(directory: Path, progress: Progress) -> Stage:
@@ -26,7 +28,11 @@ def set_up(directory: Path, progress: Progress) -> Stage:
         SandboxError: the sandbox cannot be had here.
     """
     strike(directory)
-    sandbox = Sandbox(directory / "sandbox", progress=progress)
+    if (directory / SANDBOX).exists():
+        raise DemoError(f"{directory / SANDBOX} is not a demonstration's: name another directory with --dir")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MARK).touch()
+    sandbox = Sandbox(directory / SANDBOX, progress=progress)
     progress("starting three MySQL servers as a group")
     sandbox.up()
     stage = arrange(sandbox, directory)
@@ -75,7 +81,10 @@ def strike(directory: Path) -> bool:
     children = Children(directory)
     ran = bool(children.running)
     children.end()
-    return Sandbox(directory / "sandbox").down(purge=True) or ran
+    if (directory / MARK).exists():
+        ran = Sandbox(directory / SANDBOX).down(purge=True) or ran
+        (directory / MARK).unlink()
+    return ran
 
 
 def how_to_connect(stage: Stage, directory: Path) -> str:

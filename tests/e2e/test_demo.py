@@ -95,3 +95,13 @@ def test_kept_it_stays_up_until_it_is_ended(directory: Path, mark: str) -> None:
             ended, _ = end.communicate()
     assert (end.returncode, ended) == (0, "ended\n")
     assert namespaces() == before
+
+
+def test_a_sandbox_that_is_somebodys_own_is_left_alone(directory: Path, mark: str) -> None:
+    (directory / "sandbox").mkdir(parents=True)
+    (directory / "sandbox" / "precious").touch()
+    with start(directory, mark) as demo:
+        said, _ = demo.communicate()
+    assert demo.returncode == 1
+    assert "is not a demonstration's" in said
+    assert (directory / "sandbox" / "precious").exists()
