@@ -24,7 +24,6 @@ from srv.wire import (
 )
 from srv.zone import Foreign, Found, NoData, NxDomain, Withheld, Zone
 
-ANY_CLASS = 255
 ANY_KIND = 255
 TRANSFERS = frozenset({251, 252})  # IXFR, AXFR
 META_KINDS = frozenset(range(128, 255)) - TRANSFERS  # RFC 6895, 3.1: types that no record can have, besides OPT
@@ -69,7 +68,7 @@ def answer(zones: Sequence[Zone], query: Query) -> Reply:
     if question.kind in META_KINDS or question.kind in (0, OPT_KIND):
         return Reply(Rcode.NOTIMP)
     zone = _responsible(zones, question.name.lower())
-    if zone is None or question.rdclass not in (IN, ANY_CLASS) or question.kind in TRANSFERS:
+    if zone is None or question.rdclass != IN or question.kind in TRANSFERS:
         return Reply(Rcode.REFUSED)
     standing = zone.lookup(question.name, question.kind)
     if question.kind == ANY_KIND and isinstance(standing, NoData):

@@ -20,6 +20,7 @@ CANNOT_TELL = 2  # as `presentation` has it
 DONE, FAILED, USAGE = 0, 1, 2
 DNS_PORT = 53
 DEFAULT_LISTEN = "127.0.0.1:5353"
+KEEP_ROLES_LIMIT = 86400  # seconds; whoever believes in roles longer than a day does not follow a group
 
 
 def resolve(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -67,6 +68,13 @@ def srv(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     serve.add_argument(
         "--interval", type=float, default=0.5, metavar="SECONDS", help="between looks at a member (default: 0.5)"
     )
+    serve.add_argument(
+        "--keep-roles",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="publish the last known roles for so long while no member answers; after that they fail (default: 30)",
+    )
     serve.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     serve.add_argument(
         "--listed-only", action="store_true", help="publish no members that only the group's own view names"
@@ -77,6 +85,7 @@ def srv(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
 def _resolve(args: argparse.Namespace) -> int:
     import asyncio
     import json
+    import math
     import random
 
     from srv.names import canonical
@@ -86,12 +95,14 @@ def _resolve(args: argparse.Namespace) -> int:
 
     try:
         name = canonical(args.name)
+        names = [name] if name.startswith("_") else [canonical(each) for each in service_names(name).values()]
+        if not 0 < args.timeout < math.inf:
+            raise ValueError(f"--timeout {args.timeout:g}: wanted a number of seconds above zero")
         nameservers = [_address(args.resolver, DNS_PORT)] if args.resolver else None
         resolver = Resolver(nameservers, timeout=args.timeout)
     except ValueError as exc:
         print(f"fairlead resolve: {exc}", file=sys.stderr)
         return CANNOT_TELL
-    names = [name] if name.startswith("_") else list(service_names(name).values())
 
     async def look() -> list[Lookup]:
         return list(await asyncio.gather(*map(resolver.srv, names)))
@@ -120,6 +131,8 @@ def _serve(args: argparse.Namespace) -> int:
             raise ValueError("--listen: one address is given twice; leave one out")
         if not 0.01 <= args.interval <= 60:
             raise ValueError(f"--interval {args.interval}: wanted 0.01 to 60 seconds")
+        if not 0 <= args.keep_roles <= KEEP_ROLES_LIMIT:
+            raise ValueError(f"--keep-roles {args.keep_roles:g}: wanted 0 to {KEEP_ROLES_LIMIT} seconds")
         settings = _settings(args, listen)
         login = Login(args.probe_user, read_password(args.probe_password_file, "--probe-password-file"))
         access = Access(login)
@@ -144,8 +157,15 @@ def _settings(args: argparse.Namespace, listen: list[Address]) -> Settings:
     from srv.publication import parse_known, zone_of
 
     members = tuple(parse_known(text) for text in args.member)
-    own = tuple(host for host, _ in listen if not ipaddress.ip_address(host).is_unspecified)
-    settings = Settings(canonical(args.domain), members, args.ttl, not args.listed_only, own)
+    for host, port in listen:
+        if ipaddress.ip_address(host).is_unspecified:
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise ValueError(
+                f"--listen {where}: name the address that clients ask (repeat --listen for more): the zone tells"
+                " it, and replies come from it"
+            )
+    own = tuple(host for host, _ in listen)
+    settings = Settings(canonical(args.domain), members, args.ttl, not args.listed_only, own, args.keep_roles)
     # Laid out once with stand-in addresses, so that what cannot be published shows here and not when it runs.
     stand_ins = {one.host: ("192.0.2.1",) for one in members}
     zone_of(settings.domain, members, stand_ins, None, serial=1, ttl=args.ttl, nameserver_addresses=own)

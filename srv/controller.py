@@ -6,6 +6,7 @@ Owns the loop from topology to zone, and the resolution of member hosts. What is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -14,10 +15,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Never
 
+from cluster.observations import Observation
 from cluster.probe import Access
 from cluster.topology import Topology
 from cluster.watch import Timing, Watch
-from srv.publication import Known, Parts, departed, describe, parts_by_label, to_adopt, zone_of
+from srv.publication import Known, Newcomers, Parts, departed, describe, newcomers, parts_by_label, zone_of
 from srv.server import Address, Server
 from srv.zone import SERIAL_MODULUS, Zone
 
@@ -26,19 +28,25 @@ log = logging.getLogger("fairlead.srv")
 HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
 HOST_TIMEOUT = 5.0  # seconds for one host name
 FORGET_AFTER = 60.0  # seconds out of the group, after which an adopted member is not published any more
+KEEP_ROLES = 30.0  # seconds; as long as the router goes on with a topology that cannot be renewed
+REVIEW_INTERVAL = 0.25  # seconds between reviews for what no change of the topology tells: age, and first looks
 
 Locate = Callable[[str], Awaitable[tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to publish. `adopt` takes up members that only the group's view names; `ttl` is seconds."""
+    """What to publish. `adopt` takes up members that only the group's view names.
+
+    `ttl` is seconds. `keep_roles` too: for so long roles are published while no member can be asked.
+    """
 
     domain: str
     members: tuple[Known, ...]
     ttl: int = 5
     adopt: bool = True
     nameserver_addresses: tuple[str, ...] = ()
+    keep_roles: float = KEEP_ROLES
 
 
 async def locate(host: str) -> tuple[str, ...]:
@@ -47,7 +55,7 @@ async def locate(host: str) -> tuple[str, ...]:
     try:
         async with asyncio.timeout(HOST_TIMEOUT):
             found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # a TimeoutError is an OSError
+    except (OSError, ValueError):  # a TimeoutError is an OSError; a UnicodeError, or a NUL in the name, a ValueError
         return ()
     return tuple(sorted({str(entry[4][0]).partition("%")[0] for entry in found}))
 
@@ -69,8 +77,14 @@ async def publish(settings: Settings, listen: Sequence[Address], access: Access,
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     server = Server(listen)
+    looked_at: set[str] = set()
+
+    def note(seen: Observation) -> None:
+        looked_at.add(seen.member.name)
+
+    watch = Watch(access, timing=timing, on_observation=note)
     try:
-        await Controller(settings, Watch(access, timing=timing), server).run()
+        await Controller(settings, watch, server, looked_at=looked_at).run()
     except asyncio.CancelledError:
         if not stopping:
             raise
@@ -85,6 +99,7 @@ class Controller:
         settings: what to publish.
         watch: is given the members, and has the topology.
         server: is assigned the zone.
+        looked_at: the names of the members that the watch has looked at, as they come; emptied here to begin anew.
         locate: finds a host's addresses.
         clock: monotonic seconds.
         now: seconds since the epoch, for the first serial, so that a restart does not go back.
@@ -96,6 +111,7 @@ class Controller:
         watch: Watch,
         server: Server,
         *,
+        looked_at: set[str],
         locate: Locate = locate,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -103,6 +119,7 @@ class Controller:
         self._settings = settings
         self._watch = watch
         self._server = server
+        self._looked_at = looked_at
         self._locate = locate
         self._clock = clock
         self._known: dict[str, Known] = {one.label: one for one in settings.members}
@@ -110,6 +127,7 @@ class Controller:
         self._parts: Parts | None = None
         self._gone_since: dict[str, float] = {}
         self._new_hosts: set[str] = set()
+        self._unnameable: set[str] = set()
         self._first_serial = int(now()) % SERIAL_MODULUS
         self._zone: Zone | None = None
         self._hosts_hint = asyncio.Event()
@@ -129,19 +147,47 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_hosts(), name="member hosts")
+                tasks.create_task(self._keep_roles(), name="roles")
                 self._hand_over_members()
                 await self._watch.run()
         finally:
             await self._server.close()
 
     def _on_topology(self, old: Topology, new: Topology) -> None:
-        self._parts = parts_by_label(new, self._parts)
+        self._judge_roles(new)
         if self._settings.adopt:
             self._note_departures(departed(new, self._known.values()))
-            self._new_hosts = {one.host for one in to_adopt(new, self._known.values(), self._addresses)}
+            self._new_hosts = {one.host for one in self._newcomers(new).adoptable}
             if self._new_hosts:
                 self._hosts_hint.set()
         self._publish()
+
+    async def _keep_roles(self) -> Never:
+        """Judge anew in a rhythm: a topology that stays the same grows old untold."""
+        while True:
+            await asyncio.sleep(REVIEW_INTERVAL)
+            self._judge_roles(self._watch.topology)
+            self._publish()
+
+    def _judge_roles(self, topology: Topology) -> None:
+        members = {one.member(self._settings.domain).name for one in self._known.values()}
+        now, keep = self._clock(), self._settings.keep_roles
+        before = self._parts
+        self._parts = parts_by_label(topology, before, all_seen=members <= self._looked_at, now=now, keep_roles=keep)
+        if before is not None and self._parts is None:
+            self._looked_at.clear()  # back to where it began: the first member to answer need not know the primary
+            age = now - topology.taken_at
+            log.warning("roles-withheld domain=%s age=%.0fs reason=%r", self._settings.domain, age, topology.reason)
+
+    def _newcomers(self, topology: Topology) -> Newcomers:
+        found = newcomers(self._settings.domain, topology, self._known.values(), self._addresses)
+        for seen in found.unnameable:
+            if seen.uuid not in self._unnameable:
+                log.warning(
+                    "member-skipped host=%r port=%d uuid=%r reason=no-usable-label", seen.host, seen.port, seen.uuid
+                )
+        self._unnameable = {seen.uuid for seen in found.unnameable}
+        return found
 
     def _publish(self) -> None:
         """Serve what is known now; without a difference nothing changes, the serial neither."""
@@ -166,14 +212,17 @@ class Controller:
         return (one for one in self._known.values() if self._addresses.get(one.host))
 
     async def _keep_hosts(self) -> Never:
-        """Look host names up in a rhythm, and at once where a member wants adopting."""
+        """Look host names up in a rhythm, and at once where a member wants adopting; that does not put the rest off."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + HOST_INTERVAL
         while True:
-            hosts: Iterable[str] = ()
-            try:
-                async with asyncio.timeout(HOST_INTERVAL):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
                     await self._hosts_hint.wait()
-            except TimeoutError:
+            hosts: Iterable[str] = ()
+            if loop.time() >= due:
                 hosts = [one.host for one in self._known.values()]
+                due = loop.time() + HOST_INTERVAL
             self._hosts_hint.clear()
             await self._locate_all({*hosts, *self._new_hosts})
             self._adopt()
@@ -193,11 +242,7 @@ class Controller:
         """Take up members of the view whose hosts resolve to places that no known member has."""
         if not self._settings.adopt:
             return
-        adopted = [
-            one
-            for one in to_adopt(self._watch.topology, self._known.values(), self._addresses)
-            if self._addresses.get(one.host)
-        ]
+        adopted = [one for one in self._newcomers(self._watch.topology).adoptable if self._addresses.get(one.host)]
         for one in adopted:
             self._known[one.label] = one
             log.info("member-adopted label=%s host=%s port=%d uuid=%s", one.label, one.host, one.classic_port, one.uuid)

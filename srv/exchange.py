@@ -40,10 +40,13 @@ async def exchange(query: Query, nameserver: Address, timeout: float) -> Reply:
             if reply.rcode in (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS):
                 asked = replace(query, payload=None)
                 reply = await _over_udp(asked, nameserver, seen)
+            seen.unreadable = None  # the answer has come after all
             if reply.truncated:
                 reply = await _over_tcp(asked, nameserver)
             return reply
     except TimeoutError as exc:
+        if seen.unreadable is not None:
+            raise MalformedError(str(seen.unreadable)) from seen.unreadable
         passed_over = f" ({seen.strangers} replies to something else passed over)" if seen.strangers else ""
         raise NoReplyError(f"no answer within {timeout:g} s{passed_over}") from exc
     except OSError as exc:
@@ -55,7 +58,9 @@ async def exchange(query: Query, nameserver: Address, timeout: float) -> Reply:
 class _Seen:
     """What came in besides the answer."""
 
-    strangers = 0
+    def __init__(self) -> None:
+        self.strangers = 0
+        self.unreadable: MalformedError | None = None
 
 
 class _Asker(asyncio.DatagramProtocol):
@@ -72,7 +77,7 @@ class _Asker(asyncio.DatagramProtocol):
         try:
             reply = read_reply(data, self._query)
         except MalformedError as exc:
-            self.reply.set_exception(exc)
+            self._seen.unreadable = exc  # a stranger's, maybe, who guesses: the server's own may yet come
             return
         if reply is None:
             self._seen.strangers += 1

@@ -7,6 +7,7 @@ that a member is gone. Only the explicit "no such service" (target ".") ends it 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from srv.lookup import Answer, Lookup, Outcome, Target
@@ -39,6 +40,7 @@ class Followed:
 
     `answered_at` is monotonic seconds; `outcome` is the latest look's, None before the first; `failures` counts the
     looks in a row that brought no answer; `looks` counts all; `good_for` is the latest look's TTL, in seconds.
+    `located_at` says of each target that has addresses when they were last heard, as `answered_at` does.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Followed:
     failures: int = 0
     looks: int = 0
     good_for: float | None = None
+    located_at: tuple[tuple[str, float], ...] = ()
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -74,14 +77,25 @@ def advance(before: Followed, lookup: Lookup, now: float, policy: Policy) -> Fol
     """Say what is known after one more look."""
     looked = replace(before, outcome=lookup.outcome, detail=lookup.detail, looks=before.looks + 1)
     if lookup.outcome is Outcome.ANSWER and lookup.answer is not None:
-        answer = _with_known_addresses(lookup.answer, before.answer)
-        return replace(looked, answer=answer, answered_at=now, failures=0, good_for=lookup.answer.ttl)
+        heard = {target.name: now for target in lookup.answer.targets if target.addresses}
+        kept = {
+            name: at
+            for name, at in before.located_at
+            if name not in heard and name not in lookup.nowhere and now - at < policy.keep_last_good
+        }
+        answer = _with_known_addresses(lookup.answer, before.answer, kept.keys())
+        named = {target.name for target in answer.targets if target.addresses}
+        located_at = tuple(sorted((name, at) for name, at in {**kept, **heard}.items() if name in named))
+        return replace(
+            looked, answer=answer, answered_at=now, failures=0, good_for=lookup.answer.ttl, located_at=located_at
+        )
     age = before.age(now)
     expired = age is None or age >= policy.keep_last_good or lookup.outcome is Outcome.UNAVAILABLE
     return replace(
         looked,
         answer=None if expired else before.answer,
         answered_at=None if expired else before.answered_at,
+        located_at=() if expired else before.located_at,
         failures=before.failures + 1,
         good_for=lookup.negative_ttl,
     )
@@ -106,9 +120,9 @@ def wait_until_next(state: Followed, now: float, policy: Policy, rng: random.Ran
     return max(wait, policy.floor)
 
 
-def _with_known_addresses(answer: Answer, known: Answer | None) -> Answer:
-    """The answer, with earlier addresses for targets whose addresses could not be found this time."""
-    earlier = {target.name: target.addresses for target in known.targets} if known else {}
+def _with_known_addresses(answer: Answer, known: Answer | None, kept: Collection[str]) -> Answer:
+    """The answer, with earlier addresses for those of the targets named in `kept` that come without any."""
+    earlier = {target.name: target.addresses for target in known.targets if target.name in kept} if known else {}
     return replace(answer, targets=tuple(_with_addresses(target, earlier) for target in answer.targets))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from srv.names import ROOT
+from srv.names import ROOT, is_within
 from srv.records import AddressRecord, Kind, NameRecord, Rcode, RRset, SoaRecord, SrvRecord
 from srv.wire import Reply
 
@@ -55,13 +55,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One look at one name. `negative_ttl`: for how many seconds a negative answer is good, where that was said."""
+    """One look at one name. `negative_ttl`: for how many seconds a negative answer is good, where that was said.
+
+    `nowhere`: the targets that decidedly have no address.
+    """
 
     name: str
     outcome: Outcome
     answer: Answer | None = None
     detail: str = ""
     negative_ttl: float | None = None
+    nowhere: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def find(reply: Reply, name: str, kind: Kind) -> Finding:
         return Finding(Outcome.SERVFAIL, detail=f"more than {ALIAS_LIMIT} aliases, or a loop")
     if _is_referral(reply):
         return Finding(Outcome.SERVFAIL, detail="it only refers to other servers: it does not resolve for others")
+    if owner != name and not _is_denied(reply, owner):
+        return Finding(Outcome.SERVFAIL, detail=f"an alias leads to {owner}, of which it says nothing")
     return Finding(Outcome.EMPTY, ttl=_negative_ttl(reply))
 
 
@@ -134,6 +140,12 @@ def _negative_ttl(reply: Reply) -> int | None:
             if isinstance(record, SoaRecord):
                 return min(rrset.ttl, record.minimum)
     return None
+
+
+def _is_denied(reply: Reply, owner: str) -> bool:
+    """Whether it speaks for the zone that the name lies in, by that zone's SOA (RFC 2308, 2.2)."""
+    origins = [rrset.name for rrset in _with_records(reply.authority) if rrset.kind is Kind.SOA]
+    return any(origin == ROOT or is_within(owner, origin) for origin in origins)
 
 
 def _is_referral(reply: Reply) -> bool:

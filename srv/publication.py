@@ -1,4 +1,4 @@
-"""From a topology to what is published. Owns the rules; must not know sockets, name resolution or time.
+"""From a topology to what is published. Owns the rules; must not know sockets or name resolution. Time is given.
 
 Presence is not health: the all-members names carry every member, the role names those that the topology offers.
 """
@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 
 from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, State, parse_endpoint
 from cluster.topology import Topology, Trust, UnlistedMember
-from srv.names import is_host_label
+from srv.names import NAME_CHARACTERS, is_host_label
 from srv.zone import NAMESERVER_LABEL, Part, Zone, ZoneMember, build_zone
 
 Parts = Mapping[str, frozenset[Part]]  # by label
 
 IN_GROUP = frozenset({State.ONLINE, State.RECOVERING, State.UNREACHABLE})
 JOINED = frozenset({State.ONLINE, State.RECOVERING})
-UUID_CHARACTERS = 8  # enough to tell the at most nine members of a group apart
+UUID_CHARACTERS = 8  # enough, as a rule, to tell the at most nine members of a group apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,34 @@ def parse_known(text: str) -> Known:
     return replace(known, x_port=int(x_port))
 
 
-def parts_by_label(topology: Topology, before: Parts | None) -> Parts | None:
-    """Who stands in the role names; None where that was never known.
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """Members that only the group's view names: those to adopt, and those for which there is no label."""
 
-    A topology that is blind says nothing new: records must not come and go with our own view of the members.
+    adoptable: tuple[Known, ...] = ()
+    unnameable: tuple[UnlistedMember, ...] = ()
+
+
+def parts_by_label(
+    topology: Topology, before: Parts | None, *, all_seen: bool, now: float, keep_roles: float
+) -> Parts | None:
+    """Who stands in the role names; None where that is not known.
+
+    A topology that is blind says nothing new: records must not come and go with our own view of the members, unless
+    that view is lost for long. The first looks tell of some members only: until a primary is seen among them, an empty
+    set could be due to those that were not asked yet.
+
+    Args:
+        topology: how the group stands.
+        before: the parts so far.
+        all_seen: whether every member has been looked at once, with whatever outcome.
+        now: monotonic seconds, the clock of `Topology.taken_at`.
+        keep_roles: seconds for which roles are believed while no member can be asked.
     """
     if topology.trust is Trust.BLIND:
-        return before
+        return before if now - topology.taken_at < keep_roles else None
+    if before is None and not all_seen and not (topology.trust is Trust.QUORUM and topology.primaries()):
+        return None
     parts: dict[str, frozenset[Part]] = {}
     for part, statuses in ((Part.PRIMARY, topology.primaries()), (Part.REPLICAS, topology.secondaries())):
         for status in statuses:
@@ -74,27 +95,36 @@ def parts_by_label(topology: Topology, before: Parts | None) -> Parts | None:
     return parts
 
 
-def to_adopt(topology: Topology, known: Collection[Known], addresses: Mapping[str, tuple[str, ...]]) -> list[Known]:
+def newcomers(
+    domain: str, topology: Topology, known: Collection[Known], addresses: Mapping[str, tuple[str, ...]]
+) -> Newcomers:
     """The members of the group's view that are not known here, under labels made from their host names.
 
     Args:
+        domain: under which their labels come to stand.
         topology: where they are seen; nobody is adopted on the word of one without a majority.
         known: the members so far.
         addresses: of hosts, where known: a member is not adopted at an address and port that a known one has.
     """
     if topology.trust is not Trust.QUORUM:
-        return []
+        return Newcomers()
     places = {place for one in known for place in _places(one, addresses)}
     labels = {one.label for one in known}
     found: list[Known] = []
+    unnameable: list[UnlistedMember] = []
     for seen in topology.unlisted:
         if seen.state not in JOINED or not seen.host or not 0 < seen.port < 65536:
             continue
-        one = Known(_free_label(seen, labels), seen.host, seen.port, uuid=seen.uuid)
-        if places.isdisjoint(_places(one, addresses)):
-            labels.add(one.label)
+        label = _free_label(seen, labels, domain)
+        one = Known(label or "", seen.host, seen.port, uuid=seen.uuid)
+        if not places.isdisjoint(_places(one, addresses)):
+            continue
+        if label is None:
+            unnameable.append(seen)
+        else:
+            labels.add(label)
             found.append(one)
-    return found
+    return Newcomers(tuple(found), tuple(unnameable))
 
 
 def departed(topology: Topology, known: Iterable[Known]) -> set[str]:
@@ -158,12 +188,22 @@ def _places(one: Known, addresses: Mapping[str, tuple[str, ...]]) -> set[tuple[s
     return {(place, one.classic_port) for place in (one.host.lower(), *addresses.get(one.host, ()))}
 
 
-def _free_label(seen: UnlistedMember, taken: Collection[str]) -> str:
-    """The first label of the host's name where that can be used, else one made from the server's UUID."""
-    label = seen.host.partition(".")[0].lower()
-    if not _is_address(seen.host) and is_host_label(label) and label not in taken and label != NAMESERVER_LABEL:
-        return label
-    return f"member-{seen.uuid[:UUID_CHARACTERS].lower()}"
+def _free_label(seen: UnlistedMember, taken: Collection[str], domain: str) -> str | None:
+    """The first label of the host's name where that can be used, else one made from the server's UUID.
+
+    None where neither can, and where the UUID is none: by it we tell later whether the member has left.
+    """
+    uuid = seen.uuid.lower()
+    if not is_host_label(f"member-{uuid}"):
+        return None
+    labels = [f"member-{uuid[:UUID_CHARACTERS]}", f"member-{uuid}"]
+    if not _is_address(seen.host):
+        labels.insert(0, seen.host.partition(".")[0].lower())
+    return next((label for label in labels if label not in taken and _is_usable(label, domain)), None)
+
+
+def _is_usable(label: str, domain: str) -> bool:
+    return is_host_label(label) and label != NAMESERVER_LABEL and len(f"{label}.{domain}") <= NAME_CHARACTERS
 
 
 def _is_address(text: str) -> bool:

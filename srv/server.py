@@ -36,8 +36,8 @@ class Server:
     """Serves zones. `zones` may be assigned at any time; each packet is answered from one snapshot.
 
     Args:
-        listen: IP addresses and ports; each is served over UDP and TCP. A wildcard address answers from whichever
-            address the kernel picks, so a machine with several should name them. Port 0 draws a free one.
+        listen: IP addresses and ports; each is served over UDP and TCP. No wildcard address: it answers from whichever
+            address the kernel picks. Port 0 draws a free one.
         idle_timeout: seconds, see `IDLE_TIMEOUT`.
         connections: at most so many TCP connections.
     """
@@ -149,9 +149,12 @@ class Server:
             reply = self.react(wire, peer, over_tcp=True).reply
             if reply is None:
                 return  # whoever sends that over TCP will not say anything sensible later
+            if writer.is_closing():
+                return  # cut meanwhile, with queries still in the buffer; uvloop raises where one writes then
             writer.write(len(reply).to_bytes(2, "big") + reply)
             async with asyncio.timeout(self._idle_timeout):
                 await writer.drain()
+            await asyncio.sleep(0)  # neither of the two need have waited: whoever pipelines takes turns with the others
 
 
 class _Datagrams(asyncio.DatagramProtocol):

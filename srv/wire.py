@@ -127,6 +127,8 @@ def read_query(wire: bytes) -> Query:
 def read_reply(wire: bytes, query: Query) -> Reply | None:
     """Read a response to a query of ours, or None where it answers something else.
 
+    Of a truncated one only the header and the question are read: the rest may end in the middle of a record.
+
     Raises:
         MalformedError: it bears the query's number and cannot be read.
     """
@@ -135,7 +137,8 @@ def read_reply(wire: bytes, query: Query) -> Reply | None:
     header = read_header(wire)
     if not header.is_response or header.opcode != OPCODE_QUERY:
         return None
-    message = _parsed(wire)
+    truncated = bool(header.flags & TC)
+    message = _parsed(wire, question_only=truncated)
     rcode = int(message.rcode())
     # A server that could not read the question may leave it out (RFC 1035, 4.1.1); nobody else may.
     if header.questions == 0 and rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
@@ -148,7 +151,7 @@ def read_reply(wire: bytes, query: Query) -> Reply | None:
         authority=_rrsets(message.authority),
         additional=_rrsets(message.additional),
         authoritative=bool(message.flags & dns.flags.AA),
-        truncated=bool(message.flags & dns.flags.TC),
+        truncated=truncated,
     )
 
 
@@ -190,9 +193,10 @@ def write_bare_reply(header: Header, rcode: Rcode) -> bytes:
     return HEADER.pack(header.id, QR | (header.flags & (0x7800 | RD)) | rcode, 0, 0, 0, 0)
 
 
-def _parsed(wire: bytes) -> dns.message.Message:
+def _parsed(wire: bytes, *, question_only: bool = False) -> dns.message.Message:
     try:
-        return dns.message.from_wire(wire, keyring=False)  # signatures are read over, never relied upon
+        # Signatures are read over, never relied upon.
+        return dns.message.from_wire(wire, keyring=False, question_only=question_only, ignore_trailing=question_only)
     except dns.exception.DNSException as exc:
         raise MalformedError(f"not a DNS message: {exc}") from exc
     except ValueError as exc:  # dnspython lets some of the values' own complaints through

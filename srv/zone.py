@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from srv.names import canonical, is_host_label, is_within
+from srv.names import NAME_CHARACTERS, canonical, is_host_label, is_within
 from srv.records import TTL_LIMIT, AddressRecord, Kind, NameRecord, Record, RRset, SoaRecord, SrvRecord
 
 SERVICES = ("_mysql._tcp", "_mysqlx._tcp")
@@ -186,7 +186,7 @@ def build_zone(
         withhold_parts: the roles are not known yet: their names are to be answered by SERVFAIL, not by an empty set.
 
     Raises:
-        ValueError: an impossible domain, TTL or address, or two members with one label.
+        ValueError: an impossible domain, TTL or address, two members with one label, or a name too long for DNS.
     """
     origin = canonical(domain)
     if not 0 < ttl <= TTL_LIMIT:
@@ -197,8 +197,15 @@ def build_zone(
     labels = [member.label.lower() for member in published]
     if doubled := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"two members are labelled {doubled[0]!r}")
-    nameserver = f"{NAMESERVER_LABEL}.{origin}"
-    soa = SoaRecord(nameserver, f"hostmaster.{origin}", serial, REFRESH, RETRY, EXPIRE, min(ttl, NEGATIVE_TTL))
+    nameserver, mailbox = f"{NAMESERVER_LABEL}.{origin}", f"hostmaster.{origin}"
+    targets = [f"{label}.{origin}" for label in labels]
+    longest = max(nameserver, mailbox, *service_names(origin).values(), *targets, key=len)
+    if (excess := len(longest) - NAME_CHARACTERS) > 0:
+        raise ValueError(
+            f"{longest!r} is longer than the {NAME_CHARACTERS} characters that a name may have; the domain, or what"
+            f" stands before it, must be {excess} shorter"
+        )
+    soa = SoaRecord(nameserver, mailbox, serial, REFRESH, RETRY, EXPIRE, min(ttl, NEGATIVE_TTL))
     rrsets = [
         RRset(origin, Kind.NS, ttl, (NameRecord(nameserver),)),
         *_address_sets(nameserver, nameserver_addresses, ttl),
@@ -206,8 +213,8 @@ def build_zone(
     for (service, part), name in service_names(origin).items():
         if part is None or not withhold_parts:
             rrsets.append(RRset(name, Kind.SRV, ttl, _srv_records(published, service, part, origin)))
-    for member, label in zip(published, labels, strict=True):
-        rrsets.extend(_address_sets(f"{label}.{origin}", member.addresses, ttl))
+    for member, target in zip(published, targets, strict=True):
+        rrsets.extend(_address_sets(target, member.addresses, ttl))
     withheld = {name for (_, part), name in service_names(origin).items() if part and withhold_parts}
     return Zone(origin, RRset(origin, Kind.SOA, ttl, (soa,)), tuple(rrsets), frozenset(withheld))
 

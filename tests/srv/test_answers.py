@@ -98,6 +98,8 @@ def test_foreign_names_classes_and_transfers_are_refused(zone: Zone) -> None:
         assert (reply.rcode(), lines(reply.answer)) == (dns.rcode.REFUSED, [])
     chaos = dns.message.make_query("version.bind.", "TXT", dns.rdataclass.CH)
     assert react([zone], chaos.to_wire(), over_tcp=False).rcode is Rcode.REFUSED
+    any_class = dns.message.make_query(SERVICE, "SRV", dns.rdataclass.ANY)
+    assert react([zone], any_class.to_wire(), over_tcp=False).rcode is Rcode.REFUSED
 
 
 def test_no_zone_refuses_and_the_closest_zone_answers(zone: Zone) -> None:

@@ -18,6 +18,7 @@ from srv.commands import resolve, srv
 
 DOMAIN = "demo.fairlead.test"
 SERVE = ["serve", "--domain", DOMAIN, "--member", "m1=127.0.0.1:1/1", "--probe-user", "probe"]
+LONG_DOMAIN = ".".join(["d" * 63] * 3 + ["d" * 42])  # itself a name of 234 characters, too long for those under it
 PATIENCE = 20.0
 
 
@@ -102,6 +103,11 @@ async def test_serve_resolve_and_an_orderly_end(number: signal.Signals) -> None:
         (["--probe-password-file", "/nonexistent"], "--probe-password-file /nonexistent: No such file"),
         (["--tls-ca", "/dev/null"], "--tls-ca /dev/null"),
         (["--domain", "a..b"], "empty label"),
+        (["--domain", LONG_DOMAIN], "must be 3 shorter"),
+        (["--listen", "0.0.0.0:53"], "--listen 0.0.0.0:53: name the address that clients ask"),
+        (["--listen", "[::]:53"], "--listen [::]:53: name the address that clients ask"),
+        (["--keep-roles", "-1"], "--keep-roles -1: wanted"),
+        (["--keep-roles", "nan"], "--keep-roles nan: wanted"),
     ],
 )
 def test_serve_says_what_is_wrong(
@@ -121,11 +127,19 @@ def test_serve_needs_a_password(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["a b"], ["d.test", "--resolver", "ns.example.com"], ["d.test", "--timeout", "0"]]
+    ("arguments", "complaint"),
+    [
+        (["a b"], "'a b' is not a name"),
+        ([LONG_DOMAIN], "longer than 253 characters"),
+        (["d.test", "--resolver", "ns.example.com"], "wanted an IP address"),
+        *((["d.test", "--timeout", seconds], f"--timeout {seconds}: wanted") for seconds in ("0", "-1", "nan", "inf")),
+    ],
 )
-def test_resolve_says_what_is_wrong(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_resolve_says_what_is_wrong(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_process("resolve", arguments) == 2
-    assert capsys.readouterr().err.startswith("fairlead resolve: ")
+    error = capsys.readouterr().err
+    assert error.startswith("fairlead resolve: ")
+    assert complaint in error
 
 
 def test_the_commands_are_cheap_to_import() -> None:

@@ -71,6 +71,8 @@ class Publisher:
         self.watch = watch
         self.server = server
         self.time = 0.0
+        self.reviews = 0
+        self.looked_at: set[str] = set()
 
     async def look(self, name: str) -> Lookup:
         return await Resolver(self.server.addresses, timeout=5.0).srv(f"{name}.{DOMAIN}")
@@ -81,6 +83,17 @@ class Publisher:
         if lookup.answer is None:
             return lookup.outcome
         return [f"{target.name.partition('.')[0]}:{target.port}" for target in lookup.answer.targets]
+
+    async def reviewed(self) -> None:
+        """Wait for two more reviews of the roles, so that one whole one lies between."""
+        self.reviews = 0
+        async with asyncio.timeout(PATIENCE):
+            while self.reviews < 2:  # noqa: ASYNC110 - the controller's clock counts them
+                await asyncio.sleep(0.001)
+
+    def clock(self) -> float:
+        self.reviews += 1
+        return self.time
 
     @property
     def serial(self) -> int:
@@ -95,8 +108,9 @@ async def publishing(names: Names, *members: Known, adopt: bool = True) -> Async
         Settings(DOMAIN, members, adopt=adopt),
         watch,  # type: ignore[arg-type]
         server,
+        looked_at=publisher.looked_at,
         locate=names.locate,
-        clock=lambda: publisher.time,
+        clock=publisher.clock,
         now=lambda: 1000.0,
     )
     task = asyncio.create_task(one.run(), name="controller")
@@ -129,6 +143,19 @@ async def test_members_first_and_roles_when_they_are_known() -> None:
         assert lookup.answer.targets[0].addresses == ("192.0.2.2", "2001:db8::2")
 
 
+async def test_a_first_look_that_shows_no_primary_does_not_empty_its_name(until: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(controller, "REVIEW_INTERVAL", 0.01)
+    async with publishing(Names(**NAMES), M1, M2) as one:
+        one.looked_at.add(f"m2.{DOMAIN}")
+        one.watch.becomes(m2=Role.SECONDARY)
+        for name in ("primary", "replicas"):
+            assert await one.targets(f"_mysql._tcp.{name}") is Outcome.SERVFAIL
+        one.looked_at.add(f"m1.{DOMAIN}")  # and the topology stays as it was
+        await until(lambda: not one.server.zones[0].withheld)
+        assert await one.targets("_mysql._tcp.primary") is Outcome.EMPTY
+        assert await one.targets("_mysql._tcp.replicas") == ["m2:3307"]
+
+
 async def test_a_switchover_moves_the_roles_and_the_serial_once() -> None:
     async with publishing(Names(**NAMES), M1, M2) as one:
         one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
@@ -149,6 +176,58 @@ async def test_blindness_keeps_the_roles_and_a_lost_majority_empties_them() -> N
         one.watch.becomes(Trust.NO_QUORUM)
         assert await one.targets("_mysql._tcp.primary") is Outcome.EMPTY
         assert await one.targets("_mysql._tcp") == ["m1:3306", "m2:3307"]
+
+
+async def test_a_blindness_that_lasts_withholds_the_roles(until: Any, monkeypatch: Any, caplog: Any) -> None:
+    monkeypatch.setattr(controller, "REVIEW_INTERVAL", 0.01)
+    async with publishing(Names(**NAMES), M1, M2) as one:
+        one.looked_at |= {f"m1.{DOMAIN}", f"m2.{DOMAIN}"}
+        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
+        one.watch.becomes(Trust.BLIND)
+        one.time = controller.KEEP_ROLES - 1
+        await one.reviewed()
+        assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
+        one.time = controller.KEEP_ROLES
+        await until(lambda: bool(one.server.zones[0].withheld))
+        assert await one.targets("_mysql._tcp.primary") is Outcome.SERVFAIL
+        assert await one.targets("_mysql._tcp") == ["m1:3306", "m2:3307"]
+        await one.reviewed()
+        one.watch.becomes(m2=Role.SECONDARY)  # the first to answer again
+        assert await one.targets("_mysql._tcp.primary") is Outcome.SERVFAIL
+        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
+        assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
+    warnings = [record.getMessage() for record in caplog.records if "roles-withheld" in record.getMessage()]
+    assert len(warnings) == 1
+
+
+async def test_hints_do_not_put_off_the_look_at_all_hosts(until: Any, monkeypatch: Any) -> None:
+    names = Names(**NAMES)
+    monkeypatch.setattr(controller, "HOST_INTERVAL", 0.1)
+    async with publishing(names, M1) as one:
+        seen = (UnlistedMember("abcdef0123", "nowhere", 3310, Role.SECONDARY, State.ONLINE),)
+
+        async def hint() -> None:
+            while True:
+                one.watch.becomes(m1=Role.PRIMARY, unlisted=seen)
+                await asyncio.sleep(0.01)
+
+        hinting = asyncio.create_task(hint(), name="hints")
+        await until(lambda: names.asked.count("db1") > 2)
+        hinting.cancel()
+
+
+async def test_members_that_cannot_be_named_are_skipped_and_told_of_once(until: Any, caplog: Any) -> None:
+    names = Names(**NAMES, db9="192.0.2.9")
+    async with publishing(names, M1) as one:
+        seen = tuple(
+            UnlistedMember(uuid, host, 3306, Role.SECONDARY, State.ONLINE)
+            for uuid, host in (("", "192.0.2.7"), ("abcdef0123", "db9"))
+        )
+        one.watch.becomes(m1=Role.PRIMARY, unlisted=seen)
+        await until(lambda: len(one.watch.members) == 2)
+        assert await one.targets("_mysql._tcp") == ["db9:3306", "m1:3306"]
+    skipped = [record.getMessage() for record in caplog.records if "member-skipped" in record.getMessage()]
+    assert skipped == ["member-skipped host='192.0.2.7' port=3306 uuid='' reason=no-usable-label"]
 
 
 async def test_a_member_of_the_view_is_adopted_when_its_host_resolves(until: Any, monkeypatch: Any) -> None:
@@ -200,7 +279,7 @@ async def test_a_host_that_stops_resolving_keeps_its_address(until: Any, monkeyp
 
 async def test_a_port_in_use_ends_it() -> None:
     async with publishing(Names(**NAMES), M1) as one:
-        other = Controller(Settings(DOMAIN, (M1,)), ScriptedWatch(), Server(one.server.addresses))  # type: ignore[arg-type]
+        other = Controller(Settings(DOMAIN, (M1,)), ScriptedWatch(), Server(one.server.addresses), looked_at=set())  # type: ignore[arg-type]
         with pytest.raises(ListenError):
             await other.run()
 
@@ -209,3 +288,4 @@ async def test_locating_a_literal_and_a_name_that_cannot_be() -> None:
     assert await locate("192.0.2.1") == ("192.0.2.1",)
     assert await locate("2001:db8::1") == ("2001:db8::1",)
     assert await locate("a..b") == ()
+    assert await locate("a\0b") == ()

@@ -76,6 +76,23 @@ def test_a_target_whose_address_cannot_be_found_keeps_its_last_one() -> None:
     assert played((0, answer(lost)))[-1].targets == (lost,)
 
 
+def test_a_targets_last_addresses_are_kept_for_a_bounded_time() -> None:
+    lost = Target(M1.name, M1.port, 0, 100, ())
+    *_, kept, expired = played((0, answer(M1, M2)), (60, answer(lost, M2)), (99, answer(lost, M2)), (100, answer(lost)))
+    assert kept.targets == (M1, M2)
+    assert expired.targets == (lost,)
+    assert expired.located_at == ()
+    failure = Lookup(NAME, Outcome.TIMEOUT)
+    *_, after_failures = played((0, answer(M1)), (60, answer(lost, M2)), (90, failure), (110, answer(lost, M2)))
+    assert after_failures.targets == (lost, M2)
+
+
+def test_a_target_that_decidedly_has_no_address_loses_its_last_one() -> None:
+    lost = Target(M1.name, M1.port, 0, 100, ())
+    denied = Lookup(NAME, Outcome.ANSWER, Answer((lost, M2), 5), nowhere=frozenset({M1.name}))
+    assert played((0, answer(M1, M2)), (5, denied), (6, answer(lost, M2)))[-1].targets == (lost, M2)
+
+
 @pytest.mark.parametrize(("ttl", "wanted"), [(0, 1), (5, 5), (30, 30), (86400, 60)])
 def test_the_ttl_counts_between_floor_and_ceiling(ttl: float, wanted: float) -> None:
     (state,) = played((0, answer(M1, ttl=ttl)))

@@ -63,12 +63,20 @@ def test_aliases_are_followed_and_their_ttl_counts() -> None:
 
 
 def test_an_alias_to_nothing_is_empty_and_a_loop_is_a_failure() -> None:
-    dangling = Reply(Rcode.NOERROR, answer=(alias("a.test", "b.test"),))
+    dangling = Reply(Rcode.NOERROR, answer=(alias("a.test", "b.d.test"),), authority=(SOA,))
     assert find(dangling, "a.test", Kind.SRV).outcome is Outcome.EMPTY
     loop = Reply(Rcode.NOERROR, answer=(alias("a.test", "b.test"), alias("b.test", "a.test")))
     assert find(loop, "a.test", Kind.SRV).outcome is Outcome.SERVFAIL
     chain = [alias(f"n{number}.test", f"n{number + 1}.test") for number in range(ALIAS_LIMIT + 1)]
     assert find(Reply(Rcode.NOERROR, answer=tuple(chain)), "n0.test", Kind.SRV).outcome is Outcome.SERVFAIL
+
+
+@pytest.mark.parametrize("authority", [(), (SOA,)])
+def test_an_alias_out_of_what_the_reply_speaks_for_decides_nothing(authority: tuple[RRset, ...]) -> None:
+    reply = Reply(Rcode.NOERROR, answer=(alias("a.d.test", "b.other"),), authority=authority, authoritative=True)
+    finding = find(reply, "a.d.test", Kind.A)
+    assert finding.outcome is Outcome.SERVFAIL
+    assert "an alias leads to b.other" in finding.detail
 
 
 def test_the_root_as_target_means_not_available() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust, UnlistedMember
-from srv.publication import Known, departed, describe, parse_known, parts_by_label, to_adopt, zone_of
+from srv.publication import Known, Newcomers, Parts, departed, describe, newcomers, parse_known, zone_of
+from srv.publication import parts_by_label as judge
 from srv.records import Kind, SrvRecord
 from srv.zone import Found, NoData, Part, Standing, Withheld
 
@@ -29,6 +30,12 @@ def unlisted(
     host: str, port: int = 3306, *, state: State = State.ONLINE, uuid: str = "ABCDEF01-2345-6789"
 ) -> UnlistedMember:
     return UnlistedMember(uuid, host, port, Role.SECONDARY, state)
+
+
+def parts_by_label(
+    seen: Topology, before: Parts | None, *, all_seen: bool = True, now: float = 0.0, keep_roles: float = 30.0
+) -> Parts | None:
+    return judge(seen, before, all_seen=all_seen, now=now, keep_roles=keep_roles)
 
 
 def targets(standing: Standing) -> list[str]:
@@ -85,6 +92,24 @@ def test_without_quorum_nobody_is_offered_and_blind_nothing_changes() -> None:
     assert parts_by_label(topology(status(M1, None), trust=Trust.NO_QUORUM), before) == {}
 
 
+def test_roles_are_unknown_until_a_primary_is_seen_or_all_were_asked() -> None:
+    secondary = topology(status(M1, None), status(M2, Role.SECONDARY))
+    minority = topology(status(M1, None), trust=Trust.NO_QUORUM)
+    for seen in (secondary, minority):
+        assert parts_by_label(seen, None, all_seen=False) is None
+    assert parts_by_label(secondary, None) == {"m2": {Part.REPLICAS}}
+    assert parts_by_label(minority, None) == {}
+    assert parts_by_label(secondary, {}, all_seen=False) == {"m2": {Part.REPLICAS}}  # known once is known
+    assert parts_by_label(topology(status(M1, Role.PRIMARY)), None, all_seen=False) == {"m1": {Part.PRIMARY}}
+
+
+def test_roles_are_not_believed_for_ever_while_blind() -> None:
+    before: Parts = {"m1": frozenset({Part.PRIMARY})}
+    blind = Topology(taken_at=100.0, trust=Trust.BLIND)
+    assert parts_by_label(blind, before, now=129.9) == before
+    assert parts_by_label(blind, before, now=130.0) is None
+
+
 def test_zone_lists_all_members_and_roles_by_name() -> None:
     zone = zone_of(DOMAIN, [M1, M2], ADDRESSES, {"m1": frozenset({Part.PRIMARY})}, serial=1, ttl=5)
     assert targets(zone.lookup(f"_mysql._tcp.{DOMAIN}", Kind.SRV)) == ["m1:3306", "m2:3306"]
@@ -114,8 +139,26 @@ def test_a_member_without_an_address_is_left_out() -> None:
     ],
 )
 def test_a_member_that_only_the_view_names_is_adopted(host: str, label: str) -> None:
-    (one,) = to_adopt(topology(unlisted=(unlisted(host, 3310),)), [M1, M2], ADDRESSES)
+    (one,) = newcomers(DOMAIN, topology(unlisted=(unlisted(host, 3310),)), [M1, M2], ADDRESSES).adoptable
     assert one == Known(label, host, 3310, 33060, "ABCDEF01-2345-6789")
+
+
+def test_members_alike_in_the_short_uuid_are_told_apart_by_the_whole_one() -> None:
+    alike = [unlisted(f"192.0.2.{last}", uuid=f"00000000-0000-000{last}") for last in (3, 4)]
+    found = newcomers(DOMAIN, topology(unlisted=tuple(alike)), [M1], ADDRESSES)
+    assert [one.label for one in found.adoptable] == ["member-00000000", "member-00000000-0000-0004"]
+
+
+@pytest.mark.parametrize("uuid", ["", "a b", "00000000-", "f" * 64])
+def test_a_member_without_a_usable_uuid_is_not_adopted(uuid: str) -> None:
+    odd = unlisted("db3", uuid=uuid)
+    assert newcomers(DOMAIN, topology(unlisted=(odd,)), [M1], ADDRESSES) == Newcomers(unnameable=(odd,))
+
+
+def test_a_label_that_makes_the_name_too_long_is_not_taken() -> None:
+    domain = ".".join(["d" * 63] * 3)
+    (one,) = newcomers(domain, topology(unlisted=(unlisted("m" * 62),)), [M1], ADDRESSES).adoptable
+    assert one.label == "member-abcdef01"
 
 
 def test_who_is_not_adopted() -> None:
@@ -129,13 +172,14 @@ def test_who_is_not_adopted() -> None:
         unlisted("", 3306),
         unlisted("db4", 0),
     ):
-        assert to_adopt(topology(unlisted=(seen,)), known, addresses) == []
+        assert newcomers(DOMAIN, topology(unlisted=(seen,)), known, addresses) == Newcomers()
     for trust in (Trust.BLIND, Trust.NO_QUORUM):
-        assert to_adopt(topology(trust=trust, unlisted=(unlisted("db4"),)), known, addresses) == []
+        seen_there = topology(trust=trust, unlisted=(unlisted("db4"),))
+        assert newcomers(DOMAIN, seen_there, known, addresses) == Newcomers()
 
 
 def test_another_port_on_a_known_host_is_another_member() -> None:
-    (one,) = to_adopt(topology(unlisted=(unlisted("192.0.2.1", 3307),)), [M1], ADDRESSES)
+    (one,) = newcomers(DOMAIN, topology(unlisted=(unlisted("192.0.2.1", 3307),)), [M1], ADDRESSES).adoptable
     assert one.classic_port == 3307
 
 

@@ -13,6 +13,7 @@ import dns.flags
 import dns.message
 import pytest
 
+from srv import resolver
 from srv.resolver import Answer, Lookup, Outcome, Resolver, Target
 
 DOMAIN = "demo.fairlead.test"
@@ -97,6 +98,7 @@ async def test_a_target_without_address_is_named_and_asked_again_when_its_denial
     lookup = await look(scripted)
     assert lookup.answer == Answer((Target(f"m1.{DOMAIN}", 3306, 0, 100, ()),), 5)
     assert lookup.detail == f"no address for m1.{DOMAIN}: empty"
+    assert lookup.nowhere == {f"m1.{DOMAIN}"}
 
 
 async def test_addresses_that_nobody_can_tell_make_the_answer_good_for_nothing(scripted: Any) -> None:
@@ -108,6 +110,33 @@ async def test_addresses_that_nobody_can_tell_make_the_answer_good_for_nothing(s
     lookup = await look(scripted)
     assert lookup.answer == Answer((Target(f"m1.{DOMAIN}", 3306, 0, 100, ()),), 0)
     assert "servfail" in lookup.detail
+    assert lookup.nowhere == frozenset()
+
+
+async def test_known_addresses_do_not_wait_for_those_that_do_not_come(scripted: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(resolver, "ADDRESSES_TIMEOUT", 0.2)
+
+    def without_m2_and_ipv6(query: dns.message.Message) -> list[bytes]:
+        asked = f"{query.question[0].name} {query.question[0].rdtype.name}"
+        if asked in (f"{NAME}. SRV", f"m1.{DOMAIN}. A"):
+            return [scripted.reply_to(query, [*SRV, *ADDRESSES]).to_wire()]
+        return []
+
+    scripted.udp = without_m2_and_ipv6
+    async with asyncio.timeout(5):
+        lookup = await look(scripted, timeout=30)
+    assert lookup.answer == Answer((M1, Target(f"m2.{DOMAIN}", 3307, 1, 50, ())), 0)
+    assert lookup.detail == f"no address for m2.{DOMAIN}: not found within 0.2 s"
+    assert lookup.nowhere == frozenset()
+
+
+async def test_only_so_many_targets_are_taken(scripted: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(resolver, "TARGETS", 1)
+    scripted.answers(*SRV[::-1], additional=ADDRESSES)
+    lookup = await look(scripted)
+    assert lookup.answer
+    assert lookup.answer.targets == (M1,)
+    assert lookup.detail == "2 targets, of which only the first 1 by priority are taken"
 
 
 async def test_silence_is_a_timeout(scripted: Any) -> None:
@@ -165,7 +194,15 @@ def _udp_ports_connected_to(port: int) -> list[int]:
 
 async def test_a_malformed_reply_is_named(scripted: Any) -> None:
     scripted.udp = lambda query: [struct.pack("!HHHHHH", query.id, 0x8180, 1, 1, 0, 0) + b"\x3fjunk"]
-    assert (await look(scripted)).outcome is Outcome.MALFORMED
+    lookup = await look(scripted, timeout=0.05)
+    assert lookup.outcome is Outcome.MALFORMED
+    assert "not a DNS message" in lookup.detail
+
+
+async def test_a_malformed_datagram_does_not_end_the_question(scripted: Any) -> None:
+    junk = struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + b"\x3fjunk"
+    scripted.udp = lambda query: [struct.pack("!H", query.id) + junk, scripted.reply_to(query, rcode=3).to_wire()]
+    assert (await look(scripted)).outcome is Outcome.NXDOMAIN
 
 
 @pytest.mark.parametrize("rcode", [1, 4])
@@ -184,6 +221,12 @@ async def test_a_truncated_answer_is_fetched_over_tcp(scripted: Any) -> None:
     scripted.udp = lambda query: [scripted.reply_to(query, SRV[:1], flags=dns.flags.TC).to_wire()]
     assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1, M2), 10))
     assert scripted.questions() == [f"{NAME}. SRV"] * 2
+
+
+async def test_an_answer_cut_within_a_record_is_fetched_over_tcp(scripted: Any) -> None:
+    scripted.answers(*SRV, additional=ADDRESSES)
+    scripted.udp = lambda query: [scripted.reply_to(query, SRV, flags=dns.flags.TC).to_wire()[:-15]]
+    assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1, M2), 10))
 
 
 @pytest.mark.parametrize("tcp", ["closed", "silent", "other", "truncated"])
@@ -214,7 +257,9 @@ async def test_the_next_server_is_asked_when_the_first_cannot_tell(
         case "referral":
             scripted.answers(authority=["test 60 NS ns.elsewhere."])
     second.answers(*SRV, additional=ADDRESSES)
-    lookup = await look(nobody if first == "nobody" else scripted, second, timeout=0.05 if first == "silent" else 5)
+    lookup = await look(
+        nobody if first == "nobody" else scripted, second, timeout=0.05 if first in ("silent", "malformed") else 5
+    )
     assert lookup.outcome is Outcome.ANSWER
 
 

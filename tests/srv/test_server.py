@@ -113,6 +113,46 @@ async def test_one_tcp_connection_asks_many_times_and_piecemeal(start: Start) ->
     await writer.wait_closed()
 
 
+async def test_a_client_that_pipelines_takes_turns_with_the_others(
+    start: Start, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, at = 0, []
+
+    def react(*_: object, **__: object) -> Reaction:
+        at.append(turns)
+        return Reaction(b"reply", Rcode.NOERROR)
+
+    monkeypatch.setattr(server_module, "react", react)
+    server = await start()
+    _, writer = await connect(server)
+    writer.write(b"\x00\x0cAAAAAAAAAAAA" * 500)
+    async with asyncio.timeout(PATIENCE):
+        while len(at) < 500:
+            turns += 1
+            await asyncio.sleep(0)
+    assert len(set(at)) == 500
+    writer.close()
+
+
+async def test_a_connection_that_was_cut_is_not_written_to(start: Start, until: Any, monkeypatch: Any) -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+
+    def cut(*_: object, **__: object) -> Reaction:
+        next(iter(server._open)).transport.abort()
+        return Reaction(b"reply", Rcode.NOERROR)
+
+    monkeypatch.setattr(server_module, "react", cut)
+    server = await start()
+    reader, writer = await connect(server)
+    writer.write(b"\x00\x0cAAAAAAAAAAAA" * 3)
+    await ended(reader)
+    writer.close()
+    await until(lambda: not server._open)
+    assert faults == []
+    assert server.counts.total() == 1
+
+
 async def test_an_idle_connection_is_closed(start: Start, until: Any) -> None:
     server = await start(idle_timeout=0.05)
     reader, writer = await connect(server)

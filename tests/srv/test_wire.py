@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from dataclasses import replace
 
 import dns.flags
 import dns.message
@@ -116,6 +117,20 @@ def test_a_cut_reply_is_malformed_wherever_it_is_cut() -> None:
     for end in range(2, len(wire)):
         with pytest.raises(MalformedError):
             read_reply(wire[:end], QUERY)
+
+
+def test_a_truncated_reply_may_be_cut_anywhere_behind_the_question() -> None:
+    wire = bytearray(write_reply(QUERY, REPLY, 1232))
+    wire[2] |= dns.flags.TC >> 8
+    question_end = len(write_query(replace(QUERY, payload=None)))
+    for end in range(question_end, len(wire)):
+        read = read_reply(bytes(wire[:end]), QUERY)
+        assert read is not None
+        assert read.truncated
+    with pytest.raises(MalformedError):
+        read_reply(bytes(wire[: question_end - 1]), QUERY)
+    other = Query(0x1234, Question("_mysql._tcp.e.test", int(Kind.SRV)), recursion_desired=True)
+    assert read_reply(bytes(wire), other) is None
 
 
 @given(st.binary(max_size=600))

@@ -144,6 +144,15 @@ def test_impossible_zones() -> None:
         build_zone(DOMAIN, [], serial=2**32)
 
 
+def test_names_that_do_not_fit_are_refused() -> None:
+    domain = ".".join(["d" * 63] * 3 + ["d" * 39])
+    assert build_zone(domain, [], serial=1).lookup(f"_mysqlx._tcp.replicas.{domain}", Kind.SRV) == NoData()
+    with pytest.raises(ValueError, match="must be 1 shorter"):
+        build_zone(f"{domain}d", [], serial=1)
+    with pytest.raises(ValueError, match="must be 3 shorter"):
+        build_zone(domain, [ZoneMember("m" * 24, ("192.0.2.1",), 3306, None)], serial=1)
+
+
 def test_six_service_names() -> None:
     assert service_names("d")["_mysqlx._tcp", Part.REPLICAS] == "_mysqlx._tcp.replicas.d"
     assert len(service_names("d")) == 6
