@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cluster.members import Endpoint, parse_endpoint
 from srv.names import canonical
+from srv.zone import SERVICES
 
 DNS_PORT = 53
 ADMIN_PORT = 8443
@@ -100,8 +101,8 @@ class ClusterSettings(_Table):
     @model_validator(mode="after")
     def _names(self) -> Self:
         name = self.srv.rstrip(".").lower()
-        for prefix in ("_mysql._tcp.", "_mysqlx._tcp."):
-            name = name.removeprefix(prefix)
+        for service in SERVICES:
+            name = name.removeprefix(f"{service}.")
         try:
             if not name.isascii() or any(character.isspace() for character in name):
                 raise ValueError("it has characters that no host name has")

@@ -6,7 +6,6 @@ Owns the pairing of classic and X records. Must not know routes.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -15,11 +14,7 @@ from cluster.watch import Watch
 from srv.following import Following
 from srv.lookup import Target
 from srv.resolver import Resolver
-
-log = logging.getLogger("fairlead.router")
-
-CLASSIC_PREFIX = "_mysql._tcp."
-X_PREFIX = "_mysqlx._tcp."
+from srv.zone import SERVICES
 
 
 def pair(classic: Iterable[Target], x: Iterable[Target]) -> tuple[Member, ...]:
@@ -48,10 +43,8 @@ class Watcher:
     def __init__(self, domain: str, resolver: Resolver, watch: Watch, *, keep_last_good: float) -> None:
         self.watch = watch
         self.names = {
-            prefix + domain: Following(
-                resolver, prefix + domain, on_change=lambda _: self._pair(), keep_last_good=keep_last_good
-            )
-            for prefix in (CLASSIC_PREFIX, X_PREFIX)
+            name: Following(resolver, name, on_change=lambda _: self._pair(), keep_last_good=keep_last_good)
+            for name in (f"{service}.{domain}" for service in SERVICES)
         }
 
     async def run(self) -> NoReturn:
