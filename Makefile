@@ -8,6 +8,11 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
+# Make takes a space for the end of a name.
+ifneq ($(words $(MAKEFILE_LIST)) $(words $(abspath $(lastword $(MAKEFILE_LIST)))),1 1)
+$(error make cannot work in a directory with a space in its path ($(CURDIR), $(strip $(MAKEFILE_LIST))): move the checkout to another)
+endif
+
 # Recipes run here, wherever make was started.
 ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 BIN := .venv/bin

@@ -20,6 +20,9 @@ SUBNET_PREFIX = 24
 HOST_OFFSET = 1
 FIRST_MEMBER_OFFSET = 10
 
+# A VPN that takes all traffic does so with a few routes that cover everything: they do not mean that all is in use.
+SHORTEST_PREFIX = 8
+
 # Below the kernel's default range for outgoing connections (32768 and up), so that a stopped member's port stays free.
 FIRST_BASE_PORT = 13306
 LAST_BASE_PORT = 23306
@@ -43,7 +46,7 @@ def choose_tag(directory: str, taken: Collection[str]) -> str:
 
 
 def used_networks(addresses: Iterable[dict[str, Any]], routes: Iterable[dict[str, Any]]) -> list[IPv4Network]:
-    """Return the networks that a machine has addresses in or routes to, but for the default route.
+    """Return the networks that a machine has addresses in or routes to, but for routes to about everywhere.
 
     Args:
         addresses: what `ip -json -4 address` prints.
@@ -52,7 +55,7 @@ def used_networks(addresses: Iterable[dict[str, Any]], routes: Iterable[dict[str
     texts = [f"{row['local']}/{row['prefixlen']}" for link in addresses for row in link.get("addr_info", ())]
     texts += [str(row["dst"]) for row in routes if row.get("dst") not in (None, "default")]
     networks = [IPv4Network(text, strict=False) for text in texts]
-    return [network for network in networks if network.prefixlen > 0]
+    return [network for network in networks if network.prefixlen >= SHORTEST_PREFIX]
 
 
 def choose_subnet(used: Collection[IPv4Network], preferred: str = "") -> IPv4Network:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 OK = 0
 FAILED = 1
 NOT_UP = 3
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -69,14 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
         return FAILED
 
     for number in INTERRUPTIONS:
-        signal.signal(number, _interrupt)
+        # nohup(1) has it ignored.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         target = Sandbox(
             Path(arguments.dir) if arguments.dir else None,
             members=getattr(arguments, "members", None),
             mode=Mode(arguments.mode) if getattr(arguments, "mode", None) else None,
             mysqld=Path(arguments.mysqld) if getattr(arguments, "mysqld", None) else None,
-            progress=lambda text: print(f"fairlead sandbox: {text}", file=sys.stderr, flush=True),
+            progress=_tell,
         )
         return ACTIONS[arguments.action](target, arguments)
     except NotUpError as exc:
@@ -85,6 +88,18 @@ def run(arguments: argparse.Namespace) -> int:
     except SandboxError as exc:
         print(f"fairlead sandbox: {exc}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        print(f"fairlead sandbox: {where}{exc.strerror or exc}", file=sys.stderr)
+        return FAILED
+
+
+def _tell(text: str) -> None:
+    # The terminal may be gone, and what was begun is cleaned up all the same.
+    with suppress(OSError):
+        print(f"fairlead sandbox: {text}", file=sys.stderr, flush=True)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

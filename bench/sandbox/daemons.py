@@ -15,14 +15,15 @@ from bench.sandbox.grants import GRANTEES, account_statements
 from bench.sandbox.layout import Layout, write_atomically
 from bench.sandbox.networks import Network
 from bench.sandbox.option_file import initialise_text, member_text
-from bench.sandbox.processes import Process, find_marked, is_alive, send, spawn, wait_gone
+from bench.sandbox.processes import Process, boot_id, find_marked, is_alive, send, spawn, wait_gone
 from bench.sandbox.programs import SYSTEM_PATH, need_program, run_program
 from bench.sandbox.record import Member, Record
 from bench.sandbox.servers import SERVER_ID, Server
 
 # The domain that demonstrations publish their SRV records under; certificates are valid for names in it.
 DOMAIN = "demo.fairlead.test"
-# In the environment of every process of a member, so that one is found even when nobody wrote down its pid.
+# In the environment of every process of a member, so that one is found even when nobody wrote down its pid. Its value
+# begins with the group's name, which is random: a container's sandbox may be in a directory of the same name.
 MARK = "FAIRLEAD_SANDBOX_MEMBER"
 # Seconds.
 STOP_TIMEOUT = 30.0
@@ -47,19 +48,25 @@ class Daemons:
         ensure_authority(self.layout.ca_file, key_file)
         for member in self.record.members:
             directory = self.layout.member(member.name)
+            tls, scratch = directory / "tls", directory / "scratch"
             directory.mkdir(exist_ok=True)
-            directory.chmod(0o700)
-            for name in ("tls", "scratch"):
-                (directory / name).mkdir(mode=0o700, exist_ok=True)
+            # The server may make entries here and touch none but its own: the sticky bit.
+            _own(directory, 0o1770 if os.geteuid() == 0 else 0o700)
+            # From a time when the directory was the server's there may be a link to elsewhere.
+            if tls.is_symlink():
+                tls.unlink()
+            tls.mkdir(exist_ok=True)
+            _own(tls, 0o755)
+            scratch.mkdir(mode=0o700, exist_ok=True)
+            _give_to_server(scratch)
             names = [member.name, f"{member.name}.{DOMAIN}", "localhost", member.host, "127.0.0.1"]
             certificate, key = issue(self.layout.ca_file, key_file, list(dict.fromkeys(names)))
-            write_atomically(directory / "tls" / "cert.pem", certificate, 0o644)
-            write_atomically(directory / "tls" / "key.pem", key, 0o600)
-            shutil.copyfile(self.layout.ca_file, directory / "tls" / "ca.pem")
+            write_atomically(tls / "cert.pem", certificate, 0o644)
+            write_atomically(tls / "key.pem", key, 0o600)
+            _give_to_server(tls / "key.pem")
+            write_atomically(tls / "ca.pem", self.layout.ca_file.read_text(), 0o644)
             text = member_text(self.record, member, self.server.home(directory))
             write_atomically(directory / "my.cnf", text, 0o644)
-            for path in (directory, directory / "tls", directory / "scratch", *(directory / "tls").iterdir()):
-                _give_to_server(path)
 
     def has_data(self, name: str) -> bool:
         """Whether the member has a data directory; a half-made one has another name."""
@@ -123,19 +130,23 @@ class Daemons:
     def process(self, name: str) -> Process | None:
         """Return the member's server process if it runs."""
         note = self.layout.read_note(f"{name}.process")
-        if not note:
+        if not note or self.record.boot_id != boot_id():
             return None
         process = Process(int(note["pid"]), int(note["start_time"]))
         return process if is_alive(process) else None
 
-    def stop(self, name: str) -> None:
-        """End a member's server in order and wait for that.
+    def ask_to_stop(self, name: str) -> Process | None:
+        """Tell a member's server to end in order; return its process if it runs."""
+        process = self.process(name)
+        return process if process and send(process, signal.SIGTERM) else None
+
+    def wait_stopped(self, name: str, process: Process) -> None:
+        """Wait until a server that was told to has ended.
 
         Raises:
             SandboxError: it does not end.
         """
-        process = self.process(name)
-        if process and send(process, signal.SIGTERM) and not wait_gone(process, STOP_TIMEOUT):
+        if not wait_gone(process, STOP_TIMEOUT):
             raise SandboxError(f"{name} did not stop within {STOP_TIMEOUT:.0f} s: `fairlead sandbox kill {name}`")
 
     def kill(self, name: str) -> None:
@@ -153,7 +164,10 @@ class Daemons:
         process = self.process(name)
         if process and orderly and send(process, signal.SIGTERM):
             wait_gone(process, END_TIMEOUT)
-        remaining = find_marked(MARK, str(self.layout.member(name)))
+        # Without a directory in the record nothing was started from here.
+        remaining = find_marked(MARK, self.mark(name)) if self.record.directory else []
+        if process and process not in remaining:
+            remaining.append(process)
         for left in remaining:
             send(left, signal.SIGKILL)
         for left in remaining:
@@ -174,6 +188,10 @@ class Daemons:
         chosen = [line for line in lines if "[ERROR]" in line] or lines
         return "".join(f"\n  {name}: {line}" for line in chosen[-LOG_LINES:])
 
+    def mark(self, name: str) -> str:
+        """Return the value of MARK that a member's processes have."""
+        return f"{self.record.group_name}:{self.record.directory}/{name}"
+
     def _environment(self, name: str) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
         return {
@@ -181,7 +199,7 @@ class Daemons:
             "PATH": SYSTEM_PATH,
             "LC_ALL": "C.UTF-8",
             "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES": "8388608",
-            MARK: str(self.layout.member(name)),
+            MARK: self.mark(name),
         }
 
 
@@ -200,4 +218,11 @@ def member_named(record: Record, name: str) -> Member:
 
 def _give_to_server(path: Path) -> None:
     if os.geteuid() == 0:
-        os.chown(path, SERVER_ID, SERVER_ID)
+        os.chown(path, SERVER_ID, SERVER_ID, follow_symlinks=False)
+
+
+def _own(directory: Path, mode: int) -> None:
+    """Keep a directory, with the server's group."""
+    if os.geteuid() == 0:
+        os.chown(directory, 0, SERVER_ID, follow_symlinks=False)
+    directory.chmod(mode)

@@ -110,18 +110,18 @@ class Group:
                     # Two that join at once collide, and one of them tries again only after 5 s.
                     if outside and inside.issuperset(busy):
                         name = min(outside, key=lambda name: name in begun)
-                        begun[name] = executor.submit(self._try_join, name)
+                        begun[name] = executor.submit(self._try_join, name, deadline)
                 elif not busy and len(views) == len(names):
                     lost_since = lost_since or time.monotonic()
                     # Nobody founds a group while somebody may still be in one, or there would be two.
                     settled = all(view.is_stuck for view in views.values())
                     if settled or time.monotonic() - lost_since > JOIN_PATIENCE:
                         try:
-                            first = self._most_advanced(names)
+                            first = self._most_advanced(names, deadline)
                         except StatementError as exc:
                             trouble = str(exc)
                         else:
-                            begun[first] = executor.submit(self._try_found, first)
+                            begun[first] = executor.submit(self._try_found, first, deadline)
                 time.sleep(PACE)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -151,7 +151,7 @@ class Group:
                 raise SandboxError(f"{name} is not ONLINE after {timeout:.0f} s: {told}")
             stuck = name in views and views[name].is_stuck and not joins_by_itself
             if state and state not in IN_GROUP and (stuck or now > leave_until):
-                trouble = self._try_join(name)
+                trouble = self._try_join(name, deadline)
             time.sleep(PACE)
 
     def switch(self, name: str, timeout: float) -> None:
@@ -171,9 +171,14 @@ class Group:
         except StatementError as exc:
             raise SandboxError(f"the group did not make {name} its primary: {exc}") from exc
 
-    def wait_writable(self, name: str, timeout: float) -> bool:
-        """Wait until a member takes writes; say whether it does."""
-        return wait_until(lambda: self._is_writable(name), timeout)
+    def wait_writable(self, name: str, timeout: float) -> None:
+        """Wait until a member takes writes.
+
+        Raises:
+            SandboxError: it does not within `timeout` seconds.
+        """
+        if not wait_until(lambda: self._is_writable(name), timeout):
+            raise SandboxError(f"{name} is the primary and does not take writes after {timeout:.0f} s")
 
     def _is_writable(self, name: str) -> bool:
         try:
@@ -192,34 +197,35 @@ class Group:
         seen = tuple(Seen(str(row[3]), str(row[4]), str(row[5])) for row in rows)
         return View(str(rows[0][0]), str(rows[0][1]), seen, rejoining=bool(rows[0][2]))
 
-    def _most_advanced(self, names: Sequence[str]) -> str:
+    def _most_advanced(self, names: Sequence[str], deadline: float) -> str:
         """Take every member out of whatever group it is in, and return the one that has the most transactions."""
-        in_parallel(self._leave, names)
-        rows = in_parallel(lambda name: self.run(name, [HELD_QUERY]).rows[0], names)
+        in_parallel(lambda name: self._leave(name, deadline), names)
+        rows = in_parallel(lambda name: self.run(name, [HELD_QUERY], _left(deadline)).rows[0], names)
         return most_advanced({name: [str(value) for value in row] for name, row in zip(names, rows, strict=True)})
 
-    def _try_found(self, name: str) -> str:
+    def _try_found(self, name: str, deadline: float) -> str:
         """Make a member found the group; return why it could not, or nothing."""
         option = "SET GLOBAL group_replication_bootstrap_group ="
         try:
             try:
                 start = [f"{option} ON", "START GROUP_REPLICATION"]
-                self.run(name, [recovery_statement(self._replication_password), *start])
+                self.run(name, [recovery_statement(self._replication_password), *start], _left(deadline))
             finally:
                 # Left on, a later start of this member would found a second group.
-                self.run(name, [f"{option} OFF"])
+                self.run(name, [f"{option} OFF"], _left(deadline))
         except StatementError as exc:
             return str(exc)
         return ""
 
-    def _leave(self, name: str) -> None:
-        self.run(name, ["STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF"])
+    def _leave(self, name: str, deadline: float) -> None:
+        self.run(name, ["STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF"], _left(deadline))
 
-    def _try_join(self, name: str) -> str:
+    def _try_join(self, name: str, deadline: float) -> str:
         """Make a member join; return why it could not, or nothing."""
         try:
-            self._leave(name)
-            self.run(name, [recovery_statement(self._replication_password), "START GROUP_REPLICATION"])
+            self._leave(name, deadline)
+            start = [recovery_statement(self._replication_password), "START GROUP_REPLICATION"]
+            self.run(name, start, _left(deadline))
         except StatementError as exc:
             return str(exc)
         return ""
@@ -236,6 +242,11 @@ def in_parallel(call: Callable[[Item], Answer], items: Iterable[Item]) -> list[A
     finally:
         # Ctrl-C does not wait for them: they end when the servers are stopped.
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds that a statement may take; one that is begun at all gets a few."""
+    return max(deadline - time.monotonic(), VIEW_TIMEOUT)
 
 
 def _told(names: Sequence[str], standings: dict[str, Standing], troubles: dict[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.sandbox.errors import NotUpError, SandboxError
-from bench.sandbox.record import Record, decode, encode
+from bench.sandbox.processes import boot_id
+from bench.sandbox.record import Phase, Record, decode, encode
 
 # A Unix socket address holds 108 bytes with its final zero (unix(7)).
 SOCKET_PATH_LIMIT = 107
 LONGEST_SOCKET = "mysql-8/mysqlx.sock.lock"
 OWN_ENTRIES = ("ca.pem", "hosts", "private", "run", "sandbox.json")
+# What `write_atomically` leaves when it is killed.
+PARTIAL = re.compile(r"\.(?:ca\.pem|hosts|sandbox\.json)\.[0-9]+\.[0-9a-f]{8}")
 
 
 def default_dir() -> Path:
@@ -82,7 +86,8 @@ class Layout:
         """Refuse a directory that cannot hold a sandbox.
 
         Raises:
-            SandboxError: the path is too long for a Unix socket, or the directory holds something else.
+            SandboxError: the path is too long for a Unix socket, or the directory is another user's or holds something
+                else.
         """
         longest = len(os.fsencode(self.dir / LONGEST_SOCKET))
         if longest > SOCKET_PATH_LIMIT:
@@ -92,8 +97,10 @@ class Layout:
             )
         if self.dir.exists() and not self.dir.is_dir():
             raise SandboxError(f"{self.dir} is not a directory: choose another --dir")
+        if self.dir.is_dir():
+            _refuse_another_owner(self.dir, self.dir.stat())
         if self.dir.is_dir() and not self.record_file.exists():
-            foreign = sorted(entry.name for entry in self.dir.iterdir() if entry.name != "lock")
+            foreign = sorted(entry.name for entry in self.dir.iterdir() if not _is_remnant(entry.name))
             if foreign:
                 raise SandboxError(
                     f"{self.dir} holds other files ({foreign[0]}, …) and no sandbox: choose an empty --dir"
@@ -106,18 +113,24 @@ class Layout:
         self.run.mkdir(exist_ok=True)
 
     def load(self) -> Record:
-        """Return the record.
+        """Return the record; it is at rest after a reboot, and in a copy of the directory.
 
         Raises:
             NotUpError: there is none.
-            SandboxError: it cannot be read.
+            SandboxError: it cannot be read, or is another user's.
         """
         try:
-            return decode(self.record_file.read_text())
+            with self.record_file.open() as file:
+                _refuse_another_owner(self.dir, self.dir.stat())
+                _refuse_another_owner(self.record_file, os.fstat(file.fileno()))
+                record = decode(file.read())
         except FileNotFoundError:
             raise NotUpError(f"no sandbox in {self.dir}: `fairlead sandbox up --dir {self.dir}` makes one") from None
         except ValueError as exc:
             raise SandboxError(f"{self.record_file} cannot be read ({exc}): remove the directory by hand") from exc
+        if record.phase is not Phase.DOWN and (record.boot_id != boot_id() or self._is_copy(record)):
+            return record.at_rest()
+        return record
 
     def store(self, record: Record) -> None:
         """Replace the record, whole or not at all."""
@@ -149,29 +162,50 @@ class Layout:
 
     def clear(self, member_names: Iterable[str]) -> None:
         """Delete what the sandbox made, but for the lock."""
-        for name in (*member_names, *OWN_ENTRIES):
+        partial = [path.name for path in self.dir.glob(".*") if PARTIAL.fullmatch(path.name)]
+        for name in (*member_names, *OWN_ENTRIES, *partial):
             path = self.dir / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
-    def purge(self, member_names: Iterable[str]) -> None:
+    def purge(self, member_names: Iterable[str], *, keep_directory: bool = False) -> None:
         """Delete what the sandbox made, and the directory when nothing else is in it."""
         self.clear(member_names)
         self.lock_file.unlink(missing_ok=True)
-        if self.dir.is_dir() and not any(self.dir.iterdir()):
+        if not keep_directory and self.dir.is_dir() and not any(self.dir.iterdir()):
             self.dir.rmdir()
+
+    def _is_copy(self, record: Record) -> bool:
+        """Whether what the record speaks of is another directory's, and not this one's before it was moved."""
+        return record.directory not in ("", str(self.dir)) and Layout(Path(record.directory)).record_file.exists()
+
+
+def _refuse_another_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
+        raise SandboxError(
+            f"{path} belongs to user {status.st_uid}, and you are user {os.geteuid()}: become that user, "
+            "or choose another --dir"
+        )
+
+
+def _is_remnant(name: str) -> bool:
+    return name == "lock" or PARTIAL.fullmatch(name) is not None
 
 
 def write_atomically(path: Path, text: str, mode: int) -> None:
     """Write a file so that a reader sees the old text or the new one, and never with wider access than `mode`."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-    partial.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import NotUpError, SandboxError
 from bench.sandbox.group import Group, in_parallel
 from bench.sandbox.layout import Layout, locked
-from bench.sandbox.networks import KINDS as NETWORKS
-from bench.sandbox.networks import Network, choose_network
+from bench.sandbox.networks import choose_network
+from bench.sandbox.orphans import end_orphans
+from bench.sandbox.parts import daemons_of, group_of, network_of, server_of
+from bench.sandbox.processes import boot_id
 from bench.sandbox.record import Mode, NetworkKind, Phase, Record, ServerKind
-from bench.sandbox.servers import KINDS as SERVERS
-from bench.sandbox.servers import Server, choose_server
-from bench.sandbox.views import primary_of
+from bench.sandbox.servers import choose_server
+from bench.sandbox.views import all_online, primary_of
 
 DEFAULT_MEMBERS = 3
 # Seconds. A server starts in 2 s, a group forms in 4 s; a busy machine may take several times that.
@@ -63,6 +65,7 @@ class Lifecycle:
             SandboxError: it cannot be had here or so; says why.
         """
         self.layout.check()
+        found = self.layout.dir.exists()
         with locked(self.layout.lock_file):
             try:
                 old = self.layout.load()
@@ -72,7 +75,9 @@ class Lifecycle:
                 self._refuse_other_shape(old)
                 daemons = daemons_of(self.layout, old)
                 if self._is_up(old) and any(daemons.process(member.name) for member in old.members):
-                    return False
+                    return self._repair(old, daemons)
+                if old.phase is not Phase.DOWN:
+                    self._progress("it was not brought down in order: clearing up what is left of it")
                 # Leftovers of one that was killed, or whose members were; data that no group ever used.
                 _tear_down(daemons, orderly=False)
                 if not old.formed:
@@ -82,7 +87,7 @@ class Lifecycle:
             finally:
                 # What failed before anything was written down leaves no directory behind.
                 if not self.layout.record_file.exists():
-                    self.layout.purge(())
+                    self.layout.purge((), keep_directory=found)
             return True
 
     def down(self, *, purge: bool = False) -> bool:
@@ -92,11 +97,13 @@ class Lifecycle:
             purge: delete its directory too. The server program stays in the cache.
         """
         if not self.layout.record_file.exists():
-            return False
+            return end_orphans(self.layout.dir)
         with locked(self.layout.lock_file):
             try:
                 record = self.layout.load()
             except NotUpError:
+                # Another one has purged it meanwhile.
+                self.layout.purge(())
                 return False
             _tear_down(daemons_of(self.layout, record), orderly=not purge)
             if purge:
@@ -115,8 +122,38 @@ class Lifecycle:
             raise NotUpError(f"no sandbox is up in {directory}: `fairlead sandbox up --dir {directory}` starts it")
         return record
 
+    @contextmanager
+    def held(self) -> Iterator[Record]:
+        """Hold off every other change of the sandbox that is up, and yield its record.
+
+        Raises:
+            NotUpError: none is.
+        """
+        self.running()
+        with locked(self.layout.lock_file):
+            if not self.layout.record_file.exists():
+                # It was purged meanwhile.
+                self.layout.purge(())
+            yield self.running()
+
     def _is_up(self, record: Record) -> bool:
-        return record.phase is Phase.UP and record.boot_id == _boot_id() and network_of(record).exists(record)
+        return record.phase is Phase.UP and network_of(record).exists(record)
+
+    def _repair(self, record: Record, daemons: Daemons) -> bool:
+        """Bring all members ONLINE but those that are cut; say whether there was anything to do."""
+        names = [member.name for member in record.members if not self.layout.read_note(f"{member.name}.cut")]
+        group = group_of(self.layout, record)
+        if all_online(names, group.standings()):
+            return False
+        self._progress(f"not all of {', '.join(names)} are ONLINE")
+        in_parallel(lambda name: wait_settled(daemons, group, name), names)
+        launched = launch_missing(daemons, names)
+        if launched:
+            self._progress(f"starting {', '.join(launched)} again")
+        in_parallel(lambda name: wait_ready(daemons, group, name), names)
+        self._progress("forming the group again")
+        group.form(names, FORM_TIMEOUT)
+        return True
 
     def _refuse_other_shape(self, record: Record) -> None:
         found = (len(record.members), record.mode)
@@ -142,7 +179,8 @@ class Lifecycle:
         record = replace(
             keep or _new_record(self._wanted_mode or Mode.SINGLE_PRIMARY),
             phase=Phase.STARTING,
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
+            directory=str(self.layout.dir),
             server_kind=server.kind,
             server_path=str(server.path),
         )
@@ -151,8 +189,8 @@ class Lifecycle:
             with network.choosing():
                 record = network.plan(record, self.layout.dir, count)
                 # Written down before it is made, so that `down` finds it whatever happens.
-                self.layout.create()
                 self.layout.store(record)
+                self.layout.create()
                 network.create(record)
             self._form(record, Daemons(self.layout, record, server, network))
         except BaseException:
@@ -185,6 +223,26 @@ class Lifecycle:
             group.wait_writable(primary, WRITABLE_TIMEOUT)
 
 
+def wait_settled(daemons: Daemons, group: Group, name: str) -> None:
+    """Wait until a member answers or does not run: one that was killed a moment ago may still be ending.
+
+    Raises:
+        SandboxError: it runs and does not answer.
+    """
+    if not wait_until(lambda: daemons.process(name) is None or group.answers(name), READY_TIMEOUT):
+        raise SandboxError(f"{name} runs and does not answer{daemons.log_tail(name)}")
+
+
+def launch_missing(daemons: Daemons, names: Sequence[str]) -> list[str]:
+    """Start the servers that do not run, outside the group and with new data where they have none; return which."""
+    missing = [name for name in names if daemons.process(name) is None]
+    for name in missing:
+        if not daemons.has_data(name):
+            daemons.create_data([name])
+        daemons.launch(name, join=False)
+    return missing
+
+
 def wait_ready(daemons: Daemons, group: Group, name: str) -> None:
     """Wait until a member that was started answers.
 
@@ -200,10 +258,12 @@ def wait_ready(daemons: Daemons, group: Group, name: str) -> None:
 def _tear_down(daemons: Daemons, *, orderly: bool) -> None:
     names = [member.name for member in daemons.record.members]
     in_parallel(lambda name: daemons.end(name, orderly=orderly), names)
-    daemons.network.remove(daemons.record)
+    # A tag that is not in the record any more may be another sandbox's by now.
+    if daemons.record.tag:
+        daemons.network.remove(daemons.record)
     for note in daemons.layout.run.glob("*"):
         note.unlink()
-    daemons.layout.store(replace(daemons.record, phase=Phase.DOWN))
+    daemons.layout.store(daemons.record.at_rest())
 
 
 def _new_record(mode: Mode) -> Record:
@@ -221,27 +281,3 @@ def _new_record(mode: Mode) -> Record:
         boot_id="",
         members=(),
     )
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def server_of(record: Record) -> Server:
-    """Return the server program of a sandbox."""
-    return SERVERS[record.server_kind](Path(record.server_path))
-
-
-def network_of(record: Record) -> Network:
-    """Return the network of a sandbox."""
-    return NETWORKS[record.network](server_of(record))
-
-
-def daemons_of(layout: Layout, record: Record) -> Daemons:
-    """Return the server processes of a sandbox."""
-    return Daemons(layout, record, server_of(record), network_of(record))
-
-
-def group_of(layout: Layout, record: Record) -> Group:
-    """Return a sandbox's members as a group."""
-    return Group(layout, [member.name for member in record.members])

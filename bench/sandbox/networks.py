@@ -12,8 +12,8 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -30,14 +30,17 @@ from bench.sandbox.addresses import (
 )
 from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import SandboxError
-from bench.sandbox.layout import cache_dir, locked
+from bench.sandbox.layout import locked
 from bench.sandbox.packet_filter import REMOVE, Direction, Side, cut_text
 from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.record import NetworkKind, Record
 from bench.sandbox.servers import Server
 
 NAMESPACES = Path("/run/netns")
+# Of the machine, as what is chosen under it; root has more than one home directory.
+LOCK = Path("/run/fairlead-network.lock")
 SWITCH = "switch"
+SWITCH_HOST_END = "host"
 # fl-<tag> is this machine's link, fl-<tag>-<name> a namespace; the kernel allows 15 characters for a link.
 OWN_NAME = re.compile(r"^fl-([0-9a-f]{4})(?:-.+)?$")
 # Seconds. A link ends with its namespace, which the kernel dismantles in the background.
@@ -89,7 +92,7 @@ class NamespaceNetwork:
         self._server = server
 
     def choosing(self) -> AbstractContextManager[None]:
-        return locked(cache_dir() / "network.lock")
+        return _choosing()
 
     def plan(self, record: Record, directory: Path, count: int) -> Record:
         NAMESPACES.mkdir(exist_ok=True)
@@ -127,7 +130,6 @@ class NamespaceNetwork:
                     "so a privileged container if in one; an ordinary user gets a sandbox on loopback"
                 ) from exc
         prefix = ipaddress.IPv4Network(record.subnet).prefixlen
-        #: no IPv6 addresses, which nobody here would use.
         ports = [
             f"link add {member.name} type veth peer name eth0 netns {_namespace(record, member.name).name}"
             for member in record.members
@@ -157,15 +159,7 @@ class NamespaceNetwork:
             # Should `ip` be gone with the cache: the link ends with the switch as well.
             with suppress(SandboxError):
                 self._ip([], [f"link delete {_link(record)}"])
-        for path in NAMESPACES.glob(f"{_link(record)}-*"):
-            while _is_mounted(path):
-                run_program([need_program("umount", "mount"), "--lazy", str(path)])
-            path.unlink(missing_ok=True)
-        # Not ours where it is a mount, or holds others' namespaces.
-        with suppress(OSError):
-            NAMESPACES.rmdir()
-        if not wait_until(lambda: _link(record) not in _links(), LINK_TIMEOUT):
-            raise SandboxError(f"the link {_link(record)} is still there: `ip link delete {_link(record)}` removes it")
+        remove_network(record.tag)
 
     def exists(self, record: Record) -> bool:
         names = (SWITCH, *(member.name for member in record.members))
@@ -236,7 +230,6 @@ class LoopbackNetwork:
         pass
 
 
-SWITCH_HOST_END = "host"
 KINDS: dict[NetworkKind, Callable[[Server], Network]] = {
     NetworkKind.NAMESPACES: NamespaceNetwork,
     NetworkKind.LOOPBACK: LoopbackNetwork,
@@ -246,6 +239,43 @@ KINDS: dict[NetworkKind, Callable[[Server], Network]] = {
 def choose_network(server: Server) -> Network:
     """Return the network that this user can have."""
     return KINDS[NetworkKind.NAMESPACES if os.geteuid() == 0 else NetworkKind.LOOPBACK](server)
+
+
+def network_tag(pid: int) -> str:
+    """Return the tag of the sandbox whose network a process stands in, or nothing."""
+    for path in NAMESPACES.glob("fl-*-*"):
+        match = OWN_NAME.match(path.name)
+        with suppress(OSError):
+            if match and path.samefile(f"/proc/{pid}/ns/net"):
+                return match[1]
+    return ""
+
+
+def remove_network(tag: str) -> None:
+    """Remove a sandbox's namespaces, with which its link ends.
+
+    Raises:
+        SandboxError: the link stays.
+    """
+    link = f"fl-{tag}"
+    for path in NAMESPACES.glob(f"{link}-*"):
+        while _is_mounted(path):
+            run_program([need_program("umount", "mount"), "--lazy", str(path)])
+        path.unlink(missing_ok=True)
+    # Not ours where it is a mount, or holds others' namespaces.
+    with suppress(OSError):
+        NAMESPACES.rmdir()
+    if not wait_until(lambda: link not in _links(), LINK_TIMEOUT):
+        raise SandboxError(f"the link {link} is still there: `ip link delete {link}` removes it")
+
+
+@contextmanager
+def _choosing() -> Iterator[None]:
+    with locked(LOCK):
+        try:
+            yield
+        finally:
+            LOCK.unlink(missing_ok=True)
 
 
 def _link(record: Record) -> str:

@@ -10,9 +10,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bench.sandbox.apt_sources import Mirror, find_mirror, source_text
+from bench.sandbox.apt_sources import Mirror, find_mirror, first_uri, list_file, source_text
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.layout import locked, write_atomically
 from bench.sandbox.programs import need_program, run_program
@@ -59,12 +60,13 @@ def host_mirror(remedy: str) -> Mirror:
         SandboxError: there is none; `remedy` says what else can be done.
     """
     etc = Path("/etc/apt")
-    lists = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]
-    stanzas = sorted((etc / "sources.list.d").glob("*.sources"))
-    mirror = find_mirror(
-        [path.read_text(errors="replace") for path in lists if path.is_file()],
-        [path.read_text(errors="replace") for path in stanzas],
-    )
+    parts = etc / "sources.list.d"
+    paths = [etc / "sources.list", *sorted((*parts.glob("*.list"), *parts.glob("*.sources")))]
+    mirror = find_mirror([(path.name, path.read_text(errors="replace")) for path in paths if path.is_file()])
+    if mirror is not None and (mirror_list := list_file(mirror.uri)):
+        # Not everything that fetches knows such a list.
+        uri = first_uri(Path(mirror_list).read_text()) if Path(mirror_list).is_file() else ""
+        mirror = replace(mirror, uri=uri) if uri else None
     if mirror is None:
         raise SandboxError(f"no Debian mirror in /etc/apt to fetch from: add one, {remedy}")
     return mirror

@@ -7,11 +7,12 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class Process:
 
     pid: int
     start_time: int
+
+
+def boot_id() -> str:
+    """Return what the kernel drew when it started; processes of another boot are gone."""
+    return BOOT_ID.read_text().strip()
 
 
 def spawn(argv: list[str], environment: Mapping[str, str], log: Path) -> Process:
@@ -95,8 +101,12 @@ def wait_gone(process: Process, timeout: float) -> bool:
 
 def find_marked(variable: str, value: str) -> list[Process]:
     """Return the processes that were started with this environment variable."""
-    wanted = f"{variable}={value}".encode()
-    found = []
+    return [process for process, found in marked(variable) if found == value]
+
+
+def marked(variable: str) -> Iterator[tuple[Process, str]]:
+    """Yield the processes that were started with an environment variable, and its value."""
+    wanted = f"{variable}=".encode()
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
             continue
@@ -105,9 +115,9 @@ def find_marked(variable: str, value: str) -> list[Process]:
         except OSError:
             continue
         start_time = _start_time(int(entry.name))
-        if wanted in environment.split(b"\0") and start_time is not None:
-            found.append(Process(int(entry.name), start_time))
-    return found
+        values = [one.removeprefix(wanted) for one in environment.split(b"\0") if one.startswith(wanted)]
+        if values and start_time is not None:
+            yield Process(int(entry.name), start_time), os.fsdecode(values[0])
 
 
 def resident_bytes(process: Process) -> int:

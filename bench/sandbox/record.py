@@ -5,10 +5,14 @@ Decides only: reading and writing the file is `layout`'s. It must hold no secret
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 FORMAT = 1
+# Names become paths that are deleted, and links: a record that somebody else wrote may not choose them freely.
+MEMBER_NAME = re.compile(r"mysql-[0-8]")
+TAG = re.compile(r"(?:[0-9a-f]{4})?")
 
 
 class Phase(StrEnum):
@@ -76,13 +80,14 @@ class Record:
     """One sandbox.
 
     Attributes:
-        tag: four hex digits that its namespaces and links are named after.
+        tag: four hex digits that its namespaces and links are named after; empty while it has none.
         subnet: the members' network in CIDR form; empty on loopback.
         host_address: the address of this machine as the members see it.
         server_path: the private root, or the mysqld that was given.
         group_name: the group's UUID.
         formed: the group has existed once, so that the data directories are worth keeping.
         boot_id: the kernel's boot id when it was brought up: after a reboot nothing of it is alive.
+        directory: where it was when it was brought up; its processes are marked with this.
     """
 
     phase: Phase
@@ -97,6 +102,7 @@ class Record:
     formed: bool
     boot_id: str
     members: tuple[Member, ...]
+    directory: str = ""
 
     def member(self, name: str) -> Member:
         """Return the member of that name.
@@ -112,6 +118,10 @@ class Record:
     def peers(self, name: str) -> tuple[Member, ...]:
         """Return every member but this one."""
         return tuple(member for member in self.members if member.name != name)
+
+    def at_rest(self) -> Record:
+        """Return the record of the same sandbox with nothing of it alive: what it had of the machine is let go."""
+        return replace(self, phase=Phase.DOWN, tag="", boot_id="", directory="")
 
 
 def encode(record: Record) -> str:
@@ -131,7 +141,7 @@ def decode(text: str) -> Record:
         if found != FORMAT:
             raise ValueError(f"format {found!r}, this version reads {FORMAT}")
         members = tuple(Member(**member) for member in document.pop("members"))
-        return Record(
+        record = Record(
             phase=Phase(document.pop("phase")),
             network=NetworkKind(document.pop("network")),
             mode=Mode(document.pop("mode")),
@@ -139,5 +149,9 @@ def decode(text: str) -> Record:
             members=members,
             **document,
         )
+        strange = [member.name for member in members if not MEMBER_NAME.fullmatch(member.name)]
+        if strange or not TAG.fullmatch(record.tag):
+            raise ValueError(f"not a sandbox record: it names {(*strange, record.tag)[0]!r}")
+        return record
     except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a sandbox record: {exc!r}") from exc

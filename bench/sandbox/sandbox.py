@@ -8,22 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.sandbox.daemons import member_named
-from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.grants import DATABASE, GRANTEES
 from bench.sandbox.group import in_parallel
 from bench.sandbox.layout import Layout, default_dir
 from bench.sandbox.lifecycle import (
     FORM_TIMEOUT,
-    READY_TIMEOUT,
     Lifecycle,
-    daemons_of,
-    group_of,
-    network_of,
-    server_of,
+    launch_missing,
     wait_ready,
+    wait_settled,
 )
 from bench.sandbox.packet_filter import Direction, Side
+from bench.sandbox.parts import daemons_of, group_of, network_of, server_of
 from bench.sandbox.record import Member, Mode, ServerKind
 from bench.sandbox.report import MemberStatus, Status
 from bench.sandbox.statements import Result, StatementError
@@ -189,30 +186,33 @@ class Sandbox:
         record = self._life.running()
         member_named(record, name)
         daemons, group = daemons_of(self.layout, record), group_of(self.layout, record)
-        # One that was killed a moment ago may still be ending.
-        if not wait_until(lambda: daemons.process(name) is None or group.answers(name), READY_TIMEOUT):
-            raise SandboxError(f"{name} runs and does not answer{daemons.log_tail(name)}")
+        wait_settled(daemons, group, name)
         joins_by_itself = False
-        if daemons.process(name) is None:
-            # A new data directory does not know yet how to log in to the others.
-            joins_by_itself = daemons.has_data(name)
-            if not joins_by_itself:
-                daemons.create_data([name])
-            daemons.launch(name, join=joins_by_itself)
-            wait_ready(daemons, group, name)
+        with self._life.held() as record:
+            daemons = daemons_of(self.layout, record)
+            if daemons.process(name) is None:
+                # A new data directory does not know yet how to log in to the others.
+                joins_by_itself = daemons.has_data(name)
+                if not joins_by_itself:
+                    daemons.create_data([name])
+                daemons.launch(name, join=joins_by_itself)
+        wait_ready(daemons, group, name)
         group.bring_online(name, ONLINE_TIMEOUT, joins_by_itself=joins_by_itself)
 
     def stop(self, name: str) -> None:
         """End a member's server in order and wait for that."""
-        record = self._life.running()
-        member_named(record, name)
-        daemons_of(self.layout, record).stop(name)
+        with self._life.held() as record:
+            member_named(record, name)
+            daemons = daemons_of(self.layout, record)
+            process = daemons.ask_to_stop(name)
+        if process:
+            daemons.wait_stopped(name, process)
 
     def kill(self, name: str) -> None:
         """Kill a member's server (SIGKILL) and return at once."""
-        record = self._life.running()
-        member_named(record, name)
-        daemons_of(self.layout, record).kill(name)
+        with self._life.held() as record:
+            member_named(record, name)
+            daemons_of(self.layout, record).kill(name)
 
     def switch(self, name: str) -> None:
         """Make a member the primary in order, and return when it takes writes."""
@@ -222,16 +222,21 @@ class Sandbox:
             raise SandboxError("every member is a primary in multi-primary mode: there is nothing to switch")
         group = group_of(self.layout, record)
         group.switch(name, SWITCH_TIMEOUT)
-        if not group.wait_writable(name, SWITCH_TIMEOUT):
-            raise SandboxError(f"{name} is the primary and does not take writes after {SWITCH_TIMEOUT:.0f} s")
+        group.wait_writable(name, SWITCH_TIMEOUT)
 
     def cut(self, name: str, side: Side | str, direction: Direction | str = Direction.BOTH) -> None:
         """Drop a member's packets from or to its peers, its clients or both; replaces an earlier cut of it."""
-        record = self._life.running()
-        member_named(record, name)
         side, direction = Side(side), Direction(direction)
-        network_of(record).cut(record, name, side, direction)
-        self.layout.write_note(f"{name}.cut", {"from": side.value, "direction": direction.value})
+        with self._life.held() as record:
+            member_named(record, name)
+            old = self.layout.read_note(f"{name}.cut")
+            # Before it is done, so that it is known whatever happens.
+            self.layout.write_note(f"{name}.cut", {"from": side.value, "direction": direction.value})
+            try:
+                network_of(record).cut(record, name, side, direction)
+            except SandboxError:
+                self.layout.write_note(f"{name}.cut", old)
+                raise
 
     def heal(self, name: str, *, wait: bool = True) -> None:
         """Let a member's packets pass again.
@@ -239,10 +244,10 @@ class Sandbox:
         Args:
             wait: return when it is ONLINE; it is made to join again where it has given up by itself.
         """
-        record = self._life.running()
-        member_named(record, name)
-        network_of(record).heal(record, name)
-        self.layout.write_note(f"{name}.cut", {})
+        with self._life.held() as record:
+            member_named(record, name)
+            network_of(record).heal(record, name)
+            self.layout.write_note(f"{name}.cut", {})
         if not wait or daemons_of(self.layout, record).process(name) is None:
             return
         group_of(self.layout, record).bring_online(name, ONLINE_TIMEOUT, joins_by_itself=False)
@@ -265,13 +270,13 @@ class Sandbox:
         record = self._life.running()
         names = [member.name for member in record.members]
         daemons, group = daemons_of(self.layout, record), group_of(self.layout, record)
+        # All of them: what a command that was killed has cut may be in no note.
         for name in names:
-            if self.layout.read_note(f"{name}.cut"):
-                self.heal(name, wait=False)
-            if daemons.process(name) is None:
-                if not daemons.has_data(name):
-                    daemons.create_data([name])
-                daemons.launch(name, join=False)
+            self.heal(name, wait=False)
+        in_parallel(lambda name: wait_settled(daemons, group, name), names)
+        with self._life.held() as record:
+            daemons = daemons_of(self.layout, record)
+            launch_missing(daemons, names)
         in_parallel(lambda name: wait_ready(daemons, group, name), names)
         group.form(names, FORM_TIMEOUT)
         if record.mode is Mode.SINGLE_PRIMARY:

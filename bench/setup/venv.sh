@@ -49,9 +49,12 @@ install_debian_package() {
     say "$package is missing: installing it with apt-get"
     log=$(mktemp)
     export DEBIAN_FRONTEND=noninteractive
-    if ! apt-get install -qq --no-install-recommends "$package" </dev/null >"$log" 2>&1; then
+    # Seconds: another apt may be at work, as on a machine that has just started.
+    local wait=(-o DPkg::Lock::Timeout=120)
+    local install=(apt-get "${wait[@]}" install -qq --no-install-recommends "$package")
+    if ! "${install[@]}" </dev/null >"$log" 2>&1; then
         # Perhaps only because the package lists are not there, or old.
-        if ! { apt-get update -qq && apt-get install -qq --no-install-recommends "$package"; } </dev/null >"$log" 2>&1; then
+        if ! { apt-get "${wait[@]}" update -qq && "${install[@]}"; } </dev/null >"$log" 2>&1; then
             cat "$log" >&2
             rm -f "$log"
             fail "apt-get could not install $package: see above"

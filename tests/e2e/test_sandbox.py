@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ import pytest
 from bench.sandbox.daemons import MARK
 from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import NotUpError, SandboxError
-from bench.sandbox.lifecycle import daemons_of
+from bench.sandbox.group import in_parallel
+from bench.sandbox.parts import daemons_of
 from bench.sandbox.processes import find_marked, resident_bytes
 from bench.sandbox.programs import find_program, run_program
 from bench.sandbox.sandbox import Account, Sandbox
@@ -202,6 +204,25 @@ def test_a_primary_cut_from_its_peers_is_replaced_and_rejoins_once_healed(group:
     assert (back.state, back.role, back.cut) == ("ONLINE", "SECONDARY", "")
 
 
+def test_two_starts_at_once_make_one_server(group: Sandbox) -> None:
+    group.stop("mysql-2")
+    in_parallel(group.start, ["mysql-2", "mysql-2"])
+    assert group.status().all_online
+    daemons = daemons_of(group.layout, group.layout.load())
+    assert find_marked(MARK, daemons.mark("mysql-2")) == [daemons.process("mysql-2")]
+
+
+def test_up_after_an_outage_brings_all_members_back(group: Sandbox, command: Command) -> None:
+    for name in ("mysql-2", "mysql-1"):
+        group.sql(name, "STOP GROUP_REPLICATION")
+    group.kill("mysql-0")
+    said = command("up")
+    assert said.returncode == 0
+    assert said.stdout.startswith("up in ")
+    assert "starting mysql-0 again" in said.stderr
+    assert group.status().all_online
+
+
 @pytest.mark.parametrize("direction", ["in", "out", "both"])
 def test_a_member_cut_from_its_clients_stays_in_the_group(group: Sandbox, direction: str) -> None:
     # The second replaces the first.
@@ -225,8 +246,9 @@ def test_members_stay_within_their_memory(group: Sandbox) -> None:
 def test_members_run_without_privileges_in_a_network_of_their_own(group: Sandbox) -> None:
     host = Path("/proc/self/ns/net").readlink()
     seen = {host}
+    daemons = daemons_of(group.layout, group.layout.load())
     for member in group.members:
-        (process,) = find_marked(MARK, str(group.layout.member(member.name)))
+        (process,) = find_marked(MARK, daemons.mark(member.name))
         status = Path(f"/proc/{process.pid}/status").read_text()
         uids = re.search(r"^Uid:\s+(.+)$", status, re.MULTILINE)
         assert uids is not None
@@ -254,15 +276,29 @@ def test_data_outlive_the_sandbox_until_they_are_purged(possible: None, director
     assert not directory.exists()
 
 
-@pytest.mark.parametrize("ending", ["in order", "after its processes and namespaces were destroyed"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "in order",
+        "after its processes and namespaces were destroyed",
+        "after its directory was moved",
+        "after its directory was deleted",
+    ],
+)
 def test_down_leaves_the_machine_as_it_was(possible: None, directory: Path, ending: str) -> None:
     sandbox = Sandbox(directory, members=2)
     before = dict(machine())
     try:
         sandbox.up()
         tag = sandbox.layout.load().tag
+        mark = daemons_of(sandbox.layout, sandbox.layout.load()).mark("mysql-1")
+        assert find_marked(MARK, mark)
         assert f"fl-{tag}" in dict(machine(tag))["links"]
-        if ending != "in order":
+        if ending == "after its directory was moved":
+            sandbox = Sandbox(directory.rename(directory.with_name("moved")))
+        elif ending == "after its directory was deleted":
+            shutil.rmtree(directory, ignore_errors=True)
+        elif ending != "in order":
             sandbox.kill("mysql-0")
             run_program(["umount", "--lazy", f"/run/netns/fl-{tag}-switch"])
             run_program(["umount", "--lazy", f"/run/netns/fl-{tag}-mysql-1"])
@@ -272,7 +308,7 @@ def test_down_leaves_the_machine_as_it_was(possible: None, directory: Path, endi
     sandbox.down(purge=True)
     for what, state in before.items():
         assert after[what] == state, what
-    assert not find_marked(MARK, str(directory / "mysql-1"))
+    assert not find_marked(MARK, mark)
 
 
 @pytest.mark.parametrize("moment", ["initialising", "starting", "forming"])

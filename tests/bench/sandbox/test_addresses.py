@@ -45,6 +45,11 @@ def test_networks_in_use_are_those_of_addresses_and_routes_without_the_default_r
     ]
 
 
+def test_routes_to_everywhere_do_not_mean_that_all_is_in_use() -> None:
+    vpn = [{"dst": "0.0.0.0/1"}, {"dst": "128.0.0.0/1"}, {"dst": "10.0.0.0/8"}]
+    assert used_networks([], vpn) == [IPv4Network("10.0.0.0/8")]
+
+
 def test_a_tag_stays_the_same_unless_it_is_taken() -> None:
     tag = choose_tag("/somewhere", set())
     assert tag == choose_tag("/somewhere", {"0000"})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from bench.sandbox.addresses import namespace_members
 from bench.sandbox.errors import NotUpError, SandboxError
-from bench.sandbox.layout import Layout, locked
+from bench.sandbox.layout import Layout, locked, write_atomically
+from bench.sandbox.processes import boot_id
 from bench.sandbox.record import Mode, NetworkKind, Phase, Record, ServerKind, decode, encode
 
 RECORD = Record(
@@ -41,11 +43,54 @@ def test_a_record_survives_writing_and_reading() -> None:
         '{"format": 2}',
         encode(RECORD).replace('"up"', '"sideways"'),
         encode(RECORD).replace("tag", "gat"),
+        encode(RECORD).replace("ab12", "*"),
+        encode(RECORD).replace('"mysql-1"', '"/etc"'),
+        encode(RECORD).replace('"mysql-1"', '"mysql-1/../../x"'),
+        encode(RECORD).replace('"mysql-1"', '"mysql-9"'),
     ],
 )
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         decode(text)
+
+
+def test_at_rest_it_holds_nothing_of_the_machine() -> None:
+    rest = replace(RECORD, directory="/d").at_rest()
+    assert (rest.phase, rest.tag, rest.boot_id, rest.directory) == (Phase.DOWN, "", "", "")
+    assert rest == decode(encode(rest))
+
+
+def a_running_one(directory: Path) -> Record:
+    return replace(RECORD, boot_id=boot_id(), directory=str(directory))
+
+
+def test_a_record_of_an_earlier_boot_is_at_rest(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.store(a_running_one(tmp_path))
+    assert layout.load() == a_running_one(tmp_path)
+    layout.store(replace(a_running_one(tmp_path), boot_id="another"))
+    assert layout.load() == RECORD.at_rest()
+
+
+def test_a_copy_of_a_running_sandbox_is_at_rest_and_a_moved_one_is_not(tmp_path: Path) -> None:
+    original, other = Layout(tmp_path / "a"), Layout(tmp_path / "b")
+    for layout in (original, other):
+        layout.create()
+        layout.store(a_running_one(original.dir))
+    assert original.load().phase is Phase.UP
+    assert other.load() == RECORD.at_rest()
+    original.purge(())
+    assert other.load() == a_running_one(original.dir)
+
+
+def test_another_users_sandbox_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path)
+    layout.store(RECORD)
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    for look in (layout.load, layout.check):
+        with pytest.raises(SandboxError, match=f"belongs to user {own}"):
+            look()
 
 
 def test_peers_are_all_but_oneself() -> None:
@@ -69,6 +114,26 @@ def test_storing_replaces_the_record_and_leaves_nothing_else(tmp_path: Path) -> 
     layout.store(replace(RECORD, phase=Phase.DOWN))
     assert layout.load().phase is Phase.DOWN
     assert [path.name for path in tmp_path.iterdir()] == ["sandbox.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_text_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    write_atomically(path, "old", 0o600)
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\udc00", 0o600)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_write_left_is_neither_foreign_nor_kept(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "s")
+    layout.create()
+    layout.purge(())
+    layout.dir.mkdir()
+    (layout.dir / ".sandbox.json.123.0badcafe").touch()
+    layout.check()
+    layout.purge(())
+    assert not layout.dir.exists()
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,17 @@ def test_every_action_of_the_command_line_is_implemented() -> None:
     choices = next(iter(parser._subparsers._group_actions)).choices  # type: ignore[union-attr]
     assert choices is not None
     assert set(choices) == set(ACTIONS)
+
+
+def test_a_failure_of_the_machine_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    parser = argparse.ArgumentParser()
+    run = sandbox(parser)
+    (tmp_path / "file").touch()
+    assert run(parser.parse_args(["status", "--dir", str(tmp_path / "file" / "s")])) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_command_is_cheap_to_import() -> None:
