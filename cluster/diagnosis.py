@@ -139,9 +139,10 @@ def _by_majority(
 ) -> Topology:
     verdicts = _verdicts(voters, reports.values(), previous)
     claimed = _claims(listed, reports, voters, verdicts, previous)
+    uuids = {name: uuid for uuid, name in claimed.items()}
     statuses: list[MemberStatus] = []
     for member in listed:
-        uuid = next((uuid for uuid, owner in claimed.items() if owner == member.name), None)
+        uuid = uuids.get(member.name)
         verdict = verdicts.get(uuid) if uuid else None
         own = reports.get(member.name)
         if uuid is None and own is not None:
@@ -159,8 +160,7 @@ def _by_majority(
         for uuid, verdict in sorted(verdicts.items())
         if uuid not in claimed
     )
-    uuids = {report.uuid for report in voters}
-    taken_at = max(seen.taken_at for seen in fresh.values() if seen.report and seen.report.uuid in uuids)
+    taken_at = max(seen.taken_at for seen in fresh.values() if seen.report in voters)
     return Topology(
         taken_at=taken_at,
         trust=Trust.QUORUM,

@@ -206,7 +206,7 @@ class Watch:
             return
         for line in changes(old, new):
             log.info("topology v%d: %s", new.version, line)
-        if _lost_writer(old, new):
+        if _roles_move(old, new):
             self.look_now()
         for subscriber in self._subscribers:
             try:
@@ -215,7 +215,7 @@ class Watch:
                 log.exception("topology v%d: a subscriber failed", new.version)
 
 
-def _lost_writer(old: Topology, new: Topology) -> bool:
+def _roles_move(old: Topology, new: Topology) -> bool:
     """Whether roles are moving: worth a burst even where no notice came."""
     before = {status.member.name for status in old.primaries()}
     after = {status.member.name for status in new.primaries()}

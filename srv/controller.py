@@ -166,8 +166,10 @@ class Controller:
         """Judge anew in a rhythm: a topology that stays the same grows old untold."""
         while True:
             await asyncio.sleep(REVIEW_INTERVAL)
+            before = self._parts
             self._judge_roles(self._watch.topology)
-            self._publish()
+            if self._parts != before:
+                self._publish()
 
     def _judge_roles(self, topology: Topology) -> None:
         members = {one.member(self._settings.domain).name for one in self._known.values()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -12,7 +11,9 @@ from bench.demo.children import Children
 from bench.demo.run import DOMAIN, START_TIMEOUT, DemoError, Stage
 from bench.sandbox.deadlines import wait_until
 from bench.sandbox.sandbox import Sandbox
+from cluster.members import Endpoint
 from router.api import NoRouterError, fetch
+from router.listener import ListenError, open_socket
 from router.settings import ADMIN_PORT, DEFAULT_ROUTES
 
 Progress = Callable[[str], None]
@@ -118,18 +119,17 @@ def _free_address() -> str:
     ports = [int(str(route["port"])) for route in DEFAULT_ROUTES.values()] + [ADMIN_PORT]
     for last in range(1, 255):
         address = f"127.0.0.{last}"
-        if all(_can_bind(address, port) for port in ports):
+        if all(_can_listen(address, port) for port in ports):
             return address
     raise DemoError(f"no loopback address has ports {', '.join(map(str, ports))} free")
 
 
-def _can_bind(address: str, port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            sock.bind((address, port))
-            return True
-    return False
+def _can_listen(address: str, port: int) -> bool:
+    try:
+        open_socket(Endpoint(address, port)).close()
+    except ListenError:
+        return False
+    return True
 
 
 def _free_port() -> int:
@@ -139,6 +139,6 @@ def _free_port() -> int:
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", 0))
             port = int(sock.getsockname()[1])
-        if _can_bind("127.0.0.1", port):
+        if _can_listen("127.0.0.1", port):
             return port
     raise DemoError("no port of 127.0.0.1 is free for DNS over both UDP and TCP")

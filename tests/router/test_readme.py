@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from router.settings import AdminSettings, ClusterSettings, RouteSettings, Settings, load, parse
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-OF_SEVERAL_CLUSTERS = {"cluster", "strategy"}  # whose default depends on other options
+IN_WORDS = {"cluster", "strategy"}  # whose default depends on other options
 
 
 def documented() -> dict[str, str]:
@@ -33,7 +33,7 @@ def test_every_option_stands_there_with_its_default(prefix: str, table: type[Bas
         said = reference[prefix + name]
         if field.is_required():
             assert said == "required", name
-        elif name not in OF_SEVERAL_CLUSTERS and field.default is not PydanticUndefined:
+        elif name not in IN_WORDS and field.default is not PydanticUndefined:
             default = {None: "none", True: "`true`", False: "`false`", "": '`""`', (): "`[]`"}.get(field.default)
             assert said.removesuffix(" s") == (default or f"`{field.default}`"), name
 
