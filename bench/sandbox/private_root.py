@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,6 +18,12 @@ from bench.sandbox.apt_sources import Mirror, find_mirror, first_uri, list_file,
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.layout import locked, write_atomically
 from bench.sandbox.programs import need_program, run_program
+
+# Where the installer and no package makes these links.
+MERGED = ("bin", "sbin", "lib", "lib64")
+# Files that a package's own script would have made.
+COPIES = {"etc/passwd": "usr/share/base-passwd/passwd.master", "etc/group": "usr/share/base-passwd/group.master"}
+DEVICES = {"null": (1, 3), "zero": (1, 5), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
 
 def ensure(cache: Path, kind: str, recipe: Sequence[str], build: Callable[[Path], None], refusal: str) -> Path:
@@ -86,6 +93,37 @@ def download(apt: Path, mirror: Mirror, suite: str, packages: Sequence[str]) -> 
     run_program([apt_get, "--quiet", "update"], environment=environment)
     run_program([apt_get, "--quiet", "--yes", "--download-only", "install", *packages], environment=environment)
     return sorted((apt / "cache" / "archives").glob("*.deb"))
+
+
+def unpack(archives: Sequence[Path], root: Path) -> None:
+    """Unpack the archives of a suite that has no package with the links such as /bin -> usr/bin; make those and users.
+
+    Args:
+        archives: what `download` returned; among them base-passwd and bash.
+        root: does not exist yet.
+    """
+    for name in MERGED:
+        (root / "usr" / name).mkdir(parents=True)
+        (root / name).symlink_to(f"usr/{name}")
+    # Not `dpkg-deb --extract`: it would put directories in the place of the links.
+    one = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"'
+    bash = need_program("bash", "bash")
+    for archive in archives:
+        run_program([bash, "-o", "pipefail", "-c", one, "unpack", str(archive), str(root)])
+    root.chmod(0o755)
+    for name, origin in COPIES.items():
+        shutil.copyfile(root / origin, root / name)
+    if not (root / "usr/bin/sh").is_symlink():
+        (root / "usr/bin/sh").symlink_to("bash")
+    run_program([need_program("chroot", "coreutils"), str(root), "/usr/sbin/ldconfig"])
+
+
+def make_devices(root: Path) -> None:
+    """Make the few devices that every program expects."""
+    for name, (major, minor) in DEVICES.items():
+        device = root / "dev" / name
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        device.chmod(0o666)
 
 
 def _apt_configuration(apt: Path, mirror: Mirror, suite: str) -> Path:

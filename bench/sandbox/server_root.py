@@ -4,8 +4,6 @@ The packages are unpacked and not configured: a server, a client and two network
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +27,6 @@ PACKAGES = (
 )
 # Unpacked first: it has the links such as /lib -> usr/lib that the others are unpacked through.
 FIRST_PACKAGE = "base-files"
-DEVICES = {"null": (1, 3), "zero": (1, 5), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 DIRECTORIES = ("mnt", "dev", "etc", "proc", "sys", "run/netns", "tmp")
 REMEDY = "or name a MySQL server of your own with --mysqld or FAIRLEAD_MYSQLD"
 
@@ -75,8 +72,5 @@ def _finish(root: Path) -> None:
     # What others are mounted over has to be there.
     for name in ("hosts", "resolv.conf"):
         (root / "etc" / name).touch()
-    for name, (major, minor) in DEVICES.items():
-        device = root / "dev" / name
-        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-        device.chmod(0o666)
+    private_root.make_devices(root)
     run_program([need_program("chroot", "coreutils"), str(root), "/usr/sbin/ldconfig"])

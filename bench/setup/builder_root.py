@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,13 +35,9 @@ PACKAGES = (
     "tar",
     "util-linux",
 )
-# In this suite the installer makes these links, and no package has them.
-MERGED = ("bin", "sbin", "lib", "lib64")
 # Mounted over by `image_builder`.
 DIRECTORIES = ("dev", "host", "proc", "run", "sys", "tmp", "var/lib/containers")
 FILES = ("etc/hosts", "etc/resolv.conf")
-# Files that a package's own script would have made.
-COPIES = {"etc/passwd": "usr/share/base-passwd/passwd.master", "etc/group": "usr/share/base-passwd/group.master"}
 
 
 def ensure_builder_root(cache: Path, mirror: Mirror, progress: Callable[[str], None]) -> Path:
@@ -66,25 +61,13 @@ def _build(work: Path, mirror: Mirror, progress: Callable[[str], None]) -> None:
     archives = private_root.download(work / "apt", mirror, SUITE, PACKAGES)
     progress(f"unpacking {len(archives)} packages")
     root = work / "root"
-    for name in MERGED:
-        (root / "usr" / name).mkdir(parents=True)
-        (root / name).symlink_to(f"usr/{name}")
-    # Not `dpkg-deb --extract`: it would put directories in the place of the links.
-    unpack = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"'
-    bash = need_program("bash", "bash")
-    for archive in archives:
-        run_program([bash, "-o", "pipefail", "-c", unpack, "unpack", str(archive), str(root)])
+    private_root.unpack(archives, root)
     _finish(root)
     run_program([need_program("chroot", "coreutils"), str(root), "/usr/bin/buildah", "--version"])
 
 
 def _finish(root: Path) -> None:
-    root.chmod(0o755)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (root / name).touch()
-    for name, origin in COPIES.items():
-        shutil.copyfile(root / origin, root / name)
-    (root / "usr/bin/sh").symlink_to("bash")
-    run_program([need_program("chroot", "coreutils"), str(root), "/usr/sbin/ldconfig"])
