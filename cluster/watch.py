@@ -76,7 +76,7 @@ class Watch:
         self.timing = timing or Timing()
         self._access = access
         self._policy = policy or Policy()
-        self._on_observation = on_observation
+        self.on_observation = on_observation
         self._clock = clock
         self._rng = rng or random.Random()
         self._members: dict[str, Member] = {}
@@ -194,8 +194,8 @@ class Watch:
         if before is None or (before.outcome, before.detail) != (seen.outcome, seen.detail):
             level = logging.INFO if seen.report else logging.WARNING
             log.log(level, "probe of %s: %s %s", seen.member.name, seen.outcome.value, seen.detail)
-        if self._on_observation is not None:
-            self._on_observation(seen)
+        if self.on_observation is not None:
+            self.on_observation(seen)
         self._judge()
 
     def _judge(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from cluster.commands import PASSWORD_VARIABLE, read_password
 if TYPE_CHECKING:
     import ssl
 
-    from srv.controller import Settings
     from srv.lookup import Lookup
+    from srv.probed import Settings
     from srv.server import Address
 
 CANNOT_TELL = 2  # as `presentation` has it
@@ -120,9 +121,11 @@ def _serve(args: argparse.Namespace) -> int:
     import uvloop
 
     from cluster.probe import Access
-    from cluster.watch import Timing
-    from srv.controller import publish
-    from srv.server import ListenError
+    from cluster.watch import Timing, Watch
+    from srv.controller import Controller, run_until_stopped
+    from srv.probed import ProbedGroup
+    from srv.publisher import PublishError
+    from srv.server import Server
     from xproto.session import Login, TlsMode
 
     try:
@@ -141,9 +144,18 @@ def _serve(args: argparse.Namespace) -> int:
     except ValueError as exc:
         print(f"fairlead srv serve: {exc}", file=sys.stderr)
         return USAGE
+    server = Server(listen)
+
+    async def serve() -> None:
+        group = ProbedGroup(settings, Watch(access, timing=Timing(poll=args.interval)))
+        own = tuple(host for host, _ in listen)
+        signalled = await run_until_stopped(Controller([group], [server], nameserver_addresses=own))
+        if signalled:
+            logging.getLogger("fairlead.srv").info("stopped signal=%s", signalled.name)
+
     try:
-        uvloop.run(publish(settings, listen, access, Timing(poll=args.interval)))
-    except ListenError as exc:
+        uvloop.run(serve())
+    except PublishError as exc:
         print(f"fairlead srv serve: {exc}", file=sys.stderr)
         return FAILED
     return DONE
@@ -152,9 +164,9 @@ def _serve(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace, listen: list[Address]) -> Settings:
     import ipaddress
 
-    from srv.controller import Settings
     from srv.names import canonical
-    from srv.publication import parse_known, zone_of
+    from srv.probed import Settings
+    from srv.publication import desired_of, parse_known
 
     members = tuple(parse_known(text) for text in args.member)
     for host, port in listen:
@@ -165,10 +177,11 @@ def _settings(args: argparse.Namespace, listen: list[Address]) -> Settings:
                 " it, and replies come from it"
             )
     own = tuple(host for host, _ in listen)
-    settings = Settings(canonical(args.domain), members, args.ttl, not args.listed_only, own, args.keep_roles)
+    settings = Settings(canonical(args.domain), members, args.ttl, not args.listed_only, args.keep_roles)
     # Laid out once with stand-in addresses, so that what cannot be published shows here and not when it runs.
     stand_ins = {one.host: ("192.0.2.1",) for one in members}
-    zone_of(settings.domain, members, stand_ins, None, serial=1, ttl=args.ttl, nameserver_addresses=own)
+    desired = desired_of(settings.domain, members, stand_ins, None, ttl=args.ttl)
+    desired.zone(serial=1, nameserver_addresses=own)
     return settings
 
 

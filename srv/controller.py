@@ -1,70 +1,127 @@
-"""The publisher of one cluster: probes its members and serves its zone.
+"""The controller: joins sources, which say what is wanted of clusters, to publishers, which put it into DNS servers.
 
-Owns the loop from topology to zone, and the resolution of member hosts. What is published is `publication`'s to decide.
+Owns serials and the order of starting. Must not know how a source finds out, nor how a publisher gets it across.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
-import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Never
 
-from cluster.observations import Observation
-from cluster.probe import Access
-from cluster.topology import Topology
-from cluster.watch import Timing, Watch
-from srv.publication import Known, Newcomers, Parts, departed, describe, newcomers, parts_by_label, zone_of
-from srv.server import Address, Server
+from srv.desired import Desired
+from srv.publisher import Publisher
+from srv.source import Source
 from srv.zone import SERIAL_MODULUS, Zone
 
 log = logging.getLogger("fairlead.srv")
 
-HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
-HOST_TIMEOUT = 5.0  # seconds for one host name
-FORGET_AFTER = 60.0  # seconds out of the group, after which an adopted member is not published any more
-KEEP_ROLES = 30.0  # seconds; as long as the router goes on with a topology that cannot be renewed
-REVIEW_INTERVAL = 0.25  # seconds between reviews for what no change of the topology tells: age, and first looks
-
-Locate = Callable[[str], Awaitable[tuple[str, ...]]]
+FIRST_WORD = 5.0  # seconds for the sources to say something before publishers start; as long as a host name may take
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What to publish. `adopt` takes up members that only the group's view names.
+class Controller:
+    """Keeps publishers in step with sources.
 
-    `ttl` is seconds. `keep_roles` too: for so long roles are published while no member can be asked.
+    Args:
+        sources: no two of them speak of one domain.
+        publishers: each gets every zone.
+        nameserver_addresses: where the zones are served, for their `ns` names.
+        now: seconds since the epoch, for first serials, so that a restart does not go back.
     """
 
-    domain: str
-    members: tuple[Known, ...]
-    ttl: int = 5
-    adopt: bool = True
-    nameserver_addresses: tuple[str, ...] = ()
-    keep_roles: float = KEEP_ROLES
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        publishers: Sequence[Publisher],
+        *,
+        nameserver_addresses: tuple[str, ...] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._sources = tuple(sources)
+        self._publishers = tuple(publishers)
+        self._nameserver_addresses = nameserver_addresses
+        self._first_serial = int(now()) % SERIAL_MODULUS
+        self._zones: dict[str, Zone] = {}
+        self._dropped: dict[str, Zone] = {}
+        self._spoken = asyncio.Event()
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """What is published now."""
+        return tuple(self._zones.values())
+
+    def want(self, desired: Desired) -> None:
+        """Publish this of the cluster from now on; without a difference nothing changes, the serial neither."""
+        try:
+            zone = desired.zone(serial=self._first_serial, nameserver_addresses=self._nameserver_addresses)
+        except ValueError as exc:
+            log.error("zone-refused domain=%s reason=%r", desired.domain, str(exc))  # what stands there stays
+            return
+        before = self._zones.get(zone.origin)
+        previous = before or self._dropped.pop(zone.origin, None)
+        if previous is not None:
+            zone = zone.after(previous)
+        if zone is before:
+            return
+        self._zones[zone.origin] = zone
+        log.info("zone domain=%s serial=%d %s", zone.origin, zone.serial, desired.describe())
+        for publisher in self._publishers:
+            publisher.publish(zone)
+        self._spoken.set()
+
+    def drop(self, domain: str) -> None:
+        """Publish nothing of the cluster any more."""
+        zone = self._zones.pop(domain, None)
+        if zone is None:
+            return
+        self._dropped[domain] = zone  # its serial must not be used again
+        log.info("zone-dropped domain=%s", domain)
+        for publisher in self._publishers:
+            publisher.withdraw(domain)
+
+    async def run(self) -> Never:
+        """Publish until cancelled.
+
+        Raises:
+            PublishError: a publisher cannot start.
+        """
+        running: list[asyncio.Task[Never]] = []
+        try:
+            running.extend(asyncio.create_task(source.run(self), name=f"source {source}") for source in self._sources)
+            await self._heard(running)
+            for publisher in self._publishers:
+                await publisher.start()
+            running.extend(
+                asyncio.create_task(publisher.run(), name=f"publisher {publisher}") for publisher in self._publishers
+            )
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for publisher in self._publishers:
+                await publisher.close()
+        raise AssertionError("unreachable")
+
+    async def _heard(self, sources: Sequence[asyncio.Task[Never]]) -> None:
+        """Wait for a first word, so that a server does not begin by disowning its zone; a source may have none yet."""
+        first = asyncio.create_task(self._spoken.wait(), name="first word")
+        try:
+            done, _ = await asyncio.wait({first, *sources}, timeout=FIRST_WORD, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            first.cancel()
+        for task in done - {first}:
+            task.result()
 
 
-async def locate(host: str) -> tuple[str, ...]:
-    """A host's addresses by the system's own resolution; none where that fails."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(HOST_TIMEOUT):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):  # a TimeoutError is an OSError; a UnicodeError, or a NUL in the name, a ValueError
-        return ()
-    return tuple(sorted({str(entry[4][0]).partition("%")[0] for entry in found}))
-
-
-async def publish(settings: Settings, listen: Sequence[Address], access: Access, timing: Timing) -> None:
-    """Publish until SIGTERM or SIGINT.
+async def run_until_stopped(controller: Controller) -> signal.Signals | None:
+    """Run until SIGTERM or SIGINT and return which it was.
 
     Raises:
-        ListenError: an address cannot be listened on.
+        PublishError: a publisher cannot start.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine that runs has one
@@ -76,194 +133,9 @@ async def publish(settings: Settings, listen: Sequence[Address], access: Access,
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    server = Server(listen)
-    looked_at: set[str] = set()
-
-    def note(seen: Observation) -> None:
-        looked_at.add(seen.member.name)
-
-    watch = Watch(access, timing=timing, on_observation=note)
     try:
-        await Controller(settings, watch, server, looked_at=looked_at).run()
+        await controller.run()
     except asyncio.CancelledError:
         if not stopping:
             raise
-        counts = " ".join(f"{what.replace(' ', '-')}={count}" for what, count in sorted(server.counts.items()))
-        log.info("stopped signal=%s %s", stopping[0].name, counts)
-
-
-class Controller:
-    """Keeps a server's zone in step with a watched cluster.
-
-    Args:
-        settings: what to publish.
-        watch: is given the members, and has the topology.
-        server: is assigned the zone.
-        looked_at: the names of the members that the watch has looked at, as they come; emptied here to begin anew.
-        locate: finds a host's addresses.
-        clock: monotonic seconds.
-        now: seconds since the epoch, for the first serial, so that a restart does not go back.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        watch: Watch,
-        server: Server,
-        *,
-        looked_at: set[str],
-        locate: Locate = locate,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings
-        self._watch = watch
-        self._server = server
-        self._looked_at = looked_at
-        self._locate = locate
-        self._clock = clock
-        self._known: dict[str, Known] = {one.label: one for one in settings.members}
-        self._addresses: dict[str, tuple[str, ...]] = {}
-        self._parts: Parts | None = None
-        self._gone_since: dict[str, float] = {}
-        self._new_hosts: set[str] = set()
-        self._unnameable: set[str] = set()
-        self._first_serial = int(now()) % SERIAL_MODULUS
-        self._zone: Zone | None = None
-        self._hosts_hint = asyncio.Event()
-
-    async def run(self) -> Never:
-        """Publish until cancelled.
-
-        Raises:
-            ListenError: an address cannot be listened on.
-        """
-        await self._locate_all(one.host for one in self._settings.members)
-        self._publish()
-        await self._server.start()
-        for host, port in self._server.addresses:
-            log.info("listening address=%s port=%d domain=%s", host, port, self._settings.domain)
-        self._watch.subscribe(self._on_topology)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_hosts(), name="member hosts")
-                tasks.create_task(self._keep_roles(), name="roles")
-                self._hand_over_members()
-                await self._watch.run()
-        finally:
-            await self._server.close()
-
-    def _on_topology(self, old: Topology, new: Topology) -> None:
-        self._judge_roles(new)
-        if self._settings.adopt:
-            self._note_departures(departed(new, self._known.values()))
-            self._new_hosts = {one.host for one in self._newcomers(new).adoptable}
-            if self._new_hosts:
-                self._hosts_hint.set()
-        self._publish()
-
-    async def _keep_roles(self) -> Never:
-        """Judge anew in a rhythm: a topology that stays the same grows old untold."""
-        while True:
-            await asyncio.sleep(REVIEW_INTERVAL)
-            before = self._parts
-            self._judge_roles(self._watch.topology)
-            if self._parts != before:
-                self._publish()
-
-    def _judge_roles(self, topology: Topology) -> None:
-        members = {one.member(self._settings.domain).name for one in self._known.values()}
-        now, keep = self._clock(), self._settings.keep_roles
-        before = self._parts
-        self._parts = parts_by_label(topology, before, all_seen=members <= self._looked_at, now=now, keep_roles=keep)
-        if before is not None and self._parts is None:
-            self._looked_at.clear()  # back to where it began: the first member to answer need not know the primary
-            age = now - topology.taken_at
-            log.warning("roles-withheld domain=%s age=%.0fs reason=%r", self._settings.domain, age, topology.reason)
-
-    def _newcomers(self, topology: Topology) -> Newcomers:
-        found = newcomers(self._settings.domain, topology, self._known.values(), self._addresses)
-        for seen in found.unnameable:
-            if seen.uuid not in self._unnameable:
-                log.warning(
-                    "member-skipped host=%r port=%d uuid=%r reason=no-usable-label", seen.host, seen.port, seen.uuid
-                )
-        self._unnameable = {seen.uuid for seen in found.unnameable}
-        return found
-
-    def _publish(self) -> None:
-        """Serve what is known now; without a difference nothing changes, the serial neither."""
-        zone = zone_of(
-            self._settings.domain,
-            self._known.values(),
-            self._addresses,
-            self._parts,
-            serial=self._first_serial,
-            ttl=self._settings.ttl,
-            nameserver_addresses=self._settings.nameserver_addresses,
-        )
-        if self._zone is not None:
-            zone = zone.after(self._zone)
-        if zone is self._zone:
-            return
-        self._zone = zone
-        self._server.zones = (zone,)
-        log.info("zone domain=%s serial=%d %s", zone.origin, zone.serial, describe(self._published(), self._parts))
-
-    def _published(self) -> Iterable[Known]:
-        return (one for one in self._known.values() if self._addresses.get(one.host))
-
-    async def _keep_hosts(self) -> Never:
-        """Look host names up in a rhythm, and at once where a member wants adopting; that does not put the rest off."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + HOST_INTERVAL
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
-                    await self._hosts_hint.wait()
-            hosts: Iterable[str] = ()
-            if loop.time() >= due:
-                hosts = [one.host for one in self._known.values()]
-                due = loop.time() + HOST_INTERVAL
-            self._hosts_hint.clear()
-            await self._locate_all({*hosts, *self._new_hosts})
-            self._adopt()
-            self._forget()
-            self._publish()
-
-    async def _locate_all(self, hosts: Iterable[str]) -> None:
-        wanted: Sequence[str] = sorted(set(hosts))
-        for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
-            if found:
-                self._addresses[host] = found
-            else:
-                kept = ",".join(self._addresses.get(host, ())) or "none"
-                log.warning("host-unresolved host=%s kept=%s", host, kept)
-
-    def _adopt(self) -> None:
-        """Take up members of the view whose hosts resolve to places that no known member has."""
-        if not self._settings.adopt:
-            return
-        adopted = [one for one in self._newcomers(self._watch.topology).adoptable if self._addresses.get(one.host)]
-        for one in adopted:
-            self._known[one.label] = one
-            log.info("member-adopted label=%s host=%s port=%d uuid=%s", one.label, one.host, one.classic_port, one.uuid)
-        if adopted:
-            self._hand_over_members()
-
-    def _note_departures(self, labels: set[str]) -> None:
-        now = self._clock()
-        self._gone_since = {label: self._gone_since.get(label, now) for label in labels}
-
-    def _forget(self) -> None:
-        now = self._clock()
-        gone = [label for label, since in self._gone_since.items() if now - since >= FORGET_AFTER]
-        for label in gone:
-            del self._gone_since[label]
-            self._known.pop(label, None)
-            log.info("member-forgotten label=%s reason=left-the-group", label)
-        if gone:
-            self._hand_over_members()
-
-    def _hand_over_members(self) -> None:
-        self._watch.set_members(one.member(self._settings.domain) for one in self._known.values())
+    return stopping[0] if stopping else None

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, State, parse_endpoint
 from cluster.topology import Topology, Trust, UnlistedMember
+from srv.desired import Desired
 from srv.names import NAME_CHARACTERS, is_host_label
-from srv.zone import NAMESERVER_LABEL, Part, Zone, ZoneMember, build_zone
+from srv.zone import NAMESERVER_LABEL, Part, ZoneMember
 
 Parts = Mapping[str, frozenset[Part]]  # by label
 
@@ -140,44 +141,18 @@ def departed(topology: Topology, known: Iterable[Known]) -> set[str]:
     }
 
 
-def zone_of(
-    domain: str,
-    known: Iterable[Known],
-    addresses: Mapping[str, tuple[str, ...]],
-    parts: Parts | None,
-    *,
-    serial: int,
-    ttl: int,
-    nameserver_addresses: tuple[str, ...] = (),
-) -> Zone:
-    """The zone to publish. A member whose host has no address yet is left out: nobody could reach it."""
-    members = [
+def desired_of(
+    domain: str, known: Iterable[Known], addresses: Mapping[str, tuple[str, ...]], parts: Parts | None, *, ttl: int
+) -> Desired:
+    """What to publish. A member whose host has no address yet is left out: nobody could reach it."""
+    members = tuple(
         ZoneMember(
             one.label, addresses[one.host], one.classic_port, one.x_port, (parts or {}).get(one.label, frozenset())
         )
         for one in known
         if addresses.get(one.host)
-    ]
-    return build_zone(
-        domain,
-        members,
-        serial=serial,
-        ttl=ttl,
-        nameserver_addresses=nameserver_addresses,
-        withhold_parts=parts is None,
     )
-
-
-def describe(known: Iterable[Known], parts: Parts | None) -> str:
-    """The publication on one log line."""
-    by_part = {part: sorted(label for label, has in (parts or {}).items() if part in has) for part in Part}
-    words = [f"members={_listed(sorted(one.label for one in known))}"]
-    words.extend(f"{part.value}={_listed(by_part[part]) if parts is not None else 'unknown'}" for part in Part)
-    return " ".join(words)
-
-
-def _listed(labels: list[str]) -> str:
-    return ",".join(labels) or "none"
+    return Desired(domain, members, ttl, roles_known=parts is not None)
 
 
 def _label(member: Member) -> str:

@@ -12,10 +12,11 @@ import socket
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from typing import cast
+from typing import Never, cast
 
 from srv.answers import Reaction, react
 from srv.complaints import Ration
+from srv.publisher import PublishError
 from srv.zone import Zone
 
 log = logging.getLogger("fairlead.srv")
@@ -28,7 +29,7 @@ BACKLOG = 64
 PORT_DRAWS = 16  # tries to find one port free for both UDP and TCP, where port 0 asks for any
 
 
-class ListenError(Exception):
+class ListenError(PublishError):
     """An address cannot be listened on; the text says which and why."""
 
 
@@ -67,6 +68,24 @@ class Server:
         """Where it listens, with the ports that were drawn."""
         return tuple(self._bound)
 
+    def __str__(self) -> str:
+        return "server"
+
+    def publish(self, zone: Zone) -> None:
+        """Serve the zone, in place of the one of its origin."""
+        self.zones = (*(one for one in self.zones if one.origin != zone.origin), zone)
+
+    def withdraw(self, origin: str) -> None:
+        """Serve the zone no more."""
+        self.zones = tuple(one for one in self.zones if one.origin != origin)
+
+    async def run(self) -> Never:
+        """Serve until cancelled; `start` has been called."""
+        for host, port in self.addresses:
+            log.info("listening address=%s port=%d", host, port)
+        while True:
+            await asyncio.Event().wait()
+
     async def start(self) -> None:
         """Listen on every address.
 
@@ -74,14 +93,20 @@ class Server:
             ListenError: one of them cannot be had; then none is kept.
         """
         loop = asyncio.get_running_loop()
+        pending: list[socket.socket] = []
         try:
             for address in self._listen:
                 udp, tcp = _bound_pair(address)
-                self._bound.append(udp.getsockname()[:2])
+                pending = [udp, tcp]
                 transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
                 self._udp.append(transport)
+                pending = [tcp]
                 self._tcp.append(await asyncio.start_server(self._converse, sock=tcp, backlog=BACKLOG))
+                pending = []
+                self._bound.append(udp.getsockname()[:2])
         except BaseException:
+            for sock in pending:
+                sock.close()
             await self.close()
             raise
 
@@ -98,6 +123,9 @@ class Server:
         for server in self._tcp:
             await server.wait_closed()
         self._udp, self._tcp, self._bound = [], [], []
+        if self.counts:
+            counts = " ".join(f"{what.replace(' ', '-')}={count}" for what, count in sorted(self.counts.items()))
+            log.info("served %s", counts)
 
     def react(self, wire: bytes, peer: Address, *, over_tcp: bool) -> Reaction:
         """Answer a packet from the present zones, count it, and complain of the peer where that is due."""

@@ -1,291 +1,117 @@
-"""The publisher's loop, with a watch that the test moves, and real sockets towards clients."""
+"""The joint of sources and publishers, with sources and publishers that the test moves."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Never
 
 import pytest
 
-from cluster.members import Member, Role, State
-from cluster.topology import MemberStatus, Topology, Trust, UnlistedMember
-from srv import controller
-from srv.controller import Controller, Settings, locate
-from srv.lookup import Lookup, Outcome
-from srv.publication import Known
-from srv.resolver import Resolver
-from srv.server import ListenError, Server
+from srv.controller import Controller
+from srv.desired import Desired
+from srv.publisher import PublishError
+from srv.source import Wants
+from srv.zone import Part, Zone, ZoneMember
 
-DOMAIN = "demo.fairlead.test"
-PATIENCE = 10.0
+M1 = ZoneMember("m1", ("192.0.2.1",), 3306, 33060, frozenset({Part.PRIMARY}))
+ORDERS, PARTS = Desired("orders.test", (M1,)), Desired("parts.test", (M1,))
 
 
-class ScriptedWatch:
-    """Holds the topology that the test gives it."""
+class Recorder:
+    """A publisher that remembers what it was told."""
 
-    def __init__(self) -> None:
-        self.topology = Topology()
-        self.members: tuple[Member, ...] = ()
-        self._subscribers: list[Callable[[Topology, Topology], None]] = []
+    def __init__(self, trouble: str = "") -> None:
+        self.told: list[tuple[str, int | None]] = []
+        self.trouble = trouble
+        self.started = self.ended = False
 
-    def subscribe(self, subscriber: Callable[[Topology, Topology], None]) -> None:
-        self._subscribers.append(subscriber)
+    def publish(self, zone: Zone) -> None:
+        self.told.append((zone.origin, zone.serial))
 
-    def set_members(self, members: Iterable[Member]) -> None:
-        self.members = tuple(members)
+    def withdraw(self, origin: str) -> None:
+        self.told.append((origin, None))
 
-    async def run(self) -> None:
-        await asyncio.Event().wait()
+    async def start(self) -> None:
+        if self.trouble:
+            raise PublishError(self.trouble)
+        self.started = True
 
-    def becomes(self, trust: Trust = Trust.QUORUM, unlisted: tuple[UnlistedMember, ...] = (), **roles: Any) -> None:
-        """Take a topology of the members with these roles by label, and tell of it."""
-        statuses = []
-        for member in self.members:
-            role = roles.get(member.name.partition(".")[0])
-            state = State.ONLINE if role else State.OFFLINE
-            statuses.append(MemberStatus(member, "uuid", role or Role.UNKNOWN, state, role))
-        old = self.topology
-        self.topology = Topology(old.version + 1, trust=trust, members=tuple(statuses), unlisted=unlisted)
-        for subscriber in self._subscribers:
-            subscriber(old, self.topology)
+    async def run(self) -> Never:
+        while True:
+            await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        self.ended = True
 
 
-class Names:
-    """Hosts and their addresses; what is not here does not resolve."""
+class Says:
+    """A source that says its piece and then nothing, or fails."""
 
-    def __init__(self, **hosts: str) -> None:
-        self.hosts = hosts
-        self.asked: list[str] = []
+    def __init__(self, *pieces: Desired, fault: Exception | None = None) -> None:
+        self.pieces = pieces
+        self.fault = fault
+        self.ended = False
 
-    async def locate(self, host: str) -> tuple[str, ...]:
-        self.asked.append(host)
-        return tuple(self.hosts.get(host, "").split())
-
-
-class Publisher:
-    """A running controller."""
-
-    def __init__(self, watch: ScriptedWatch, server: Server) -> None:
-        self.watch = watch
-        self.server = server
-        self.time = 0.0
-        self.reviews = 0
-        self.looked_at: set[str] = set()
-
-    async def look(self, name: str) -> Lookup:
-        return await Resolver(self.server.addresses, timeout=5.0).srv(f"{name}.{DOMAIN}")
-
-    async def targets(self, name: str) -> list[str] | Outcome:
-        """What stands at a name, as `label:port`, or why nothing does."""
-        lookup = await self.look(name)
-        if lookup.answer is None:
-            return lookup.outcome
-        return [f"{target.name.partition('.')[0]}:{target.port}" for target in lookup.answer.targets]
-
-    async def reviewed(self) -> None:
-        """Wait for two more reviews of the roles, so that one whole one lies between."""
-        self.reviews = 0
-        async with asyncio.timeout(PATIENCE):
-            while self.reviews < 2:  # noqa: ASYNC110 - the controller's clock counts them
-                await asyncio.sleep(0.001)
-
-    def clock(self) -> float:
-        self.reviews += 1
-        return self.time
-
-    @property
-    def serial(self) -> int:
-        return self.server.zones[0].serial
-
-
-@contextlib.asynccontextmanager
-async def publishing(names: Names, *members: Known, adopt: bool = True) -> AsyncIterator[Publisher]:
-    watch, server = ScriptedWatch(), Server([("127.0.0.1", 0)])
-    publisher = Publisher(watch, server)
-    one = Controller(
-        Settings(DOMAIN, members, adopt=adopt),
-        watch,  # type: ignore[arg-type]
-        server,
-        looked_at=publisher.looked_at,
-        locate=names.locate,
-        clock=publisher.clock,
-        now=lambda: 1000.0,
-    )
-    task = asyncio.create_task(one.run(), name="controller")
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not watch.members:
-                assert not task.done(), task.result()
-                await asyncio.sleep(0)
-            yield publisher
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    assert server.addresses == ()
-
-
-M1, M2 = Known("m1", "db1", 3306, 33060), Known("m2", "db2", 3307, 33070)
-NAMES = {"db1": "192.0.2.1", "db2": "192.0.2.2 2001:db8::2"}
-
-
-async def test_members_first_and_roles_when_they_are_known() -> None:
-    async with publishing(Names(**NAMES), M1, M2) as one:
-        assert await one.targets("_mysql._tcp") == ["m1:3306", "m2:3307"]
-        assert await one.targets("_mysql._tcp.primary") is Outcome.SERVFAIL
-        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
-        assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
-        assert await one.targets("_mysqlx._tcp.replicas") == ["m2:33070"]
-        lookup = await one.look("_mysql._tcp.replicas")
-        assert lookup.answer
-        assert lookup.answer.targets[0].addresses == ("192.0.2.2", "2001:db8::2")
-
-
-async def test_a_first_look_that_shows_no_primary_does_not_empty_its_name(until: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(controller, "REVIEW_INTERVAL", 0.01)
-    async with publishing(Names(**NAMES), M1, M2) as one:
-        one.looked_at.add(f"m2.{DOMAIN}")
-        one.watch.becomes(m2=Role.SECONDARY)
-        for name in ("primary", "replicas"):
-            assert await one.targets(f"_mysql._tcp.{name}") is Outcome.SERVFAIL
-        one.looked_at.add(f"m1.{DOMAIN}")  # and the topology stays as it was
-        await until(lambda: not one.server.zones[0].withheld)
-        assert await one.targets("_mysql._tcp.primary") is Outcome.EMPTY
-        assert await one.targets("_mysql._tcp.replicas") == ["m2:3307"]
-
-
-async def test_a_switchover_moves_the_roles_and_the_serial_once() -> None:
-    async with publishing(Names(**NAMES), M1, M2) as one:
-        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
-        serial = one.serial
-        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
-        assert one.serial == serial
-        one.watch.becomes(m1=Role.SECONDARY, m2=Role.PRIMARY)
-        assert one.serial == serial + 1
-        assert await one.targets("_mysql._tcp.primary") == ["m2:3307"]
-
-
-async def test_blindness_keeps_the_roles_and_a_lost_majority_empties_them() -> None:
-    async with publishing(Names(**NAMES), M1, M2) as one:
-        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
-        serial = one.serial
-        one.watch.becomes(Trust.BLIND)
-        assert (await one.targets("_mysql._tcp.primary"), one.serial) == (["m1:3306"], serial)
-        one.watch.becomes(Trust.NO_QUORUM)
-        assert await one.targets("_mysql._tcp.primary") is Outcome.EMPTY
-        assert await one.targets("_mysql._tcp") == ["m1:3306", "m2:3307"]
-
-
-async def test_a_blindness_that_lasts_withholds_the_roles(until: Any, monkeypatch: Any, caplog: Any) -> None:
-    monkeypatch.setattr(controller, "REVIEW_INTERVAL", 0.01)
-    async with publishing(Names(**NAMES), M1, M2) as one:
-        one.looked_at |= {f"m1.{DOMAIN}", f"m2.{DOMAIN}"}
-        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
-        one.watch.becomes(Trust.BLIND)
-        one.time = controller.KEEP_ROLES - 1
-        await one.reviewed()
-        assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
-        one.time = controller.KEEP_ROLES
-        await until(lambda: bool(one.server.zones[0].withheld))
-        assert await one.targets("_mysql._tcp.primary") is Outcome.SERVFAIL
-        assert await one.targets("_mysql._tcp") == ["m1:3306", "m2:3307"]
-        await one.reviewed()
-        one.watch.becomes(m2=Role.SECONDARY)  # the first to answer again
-        assert await one.targets("_mysql._tcp.primary") is Outcome.SERVFAIL
-        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
-        assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
-    warnings = [record.getMessage() for record in caplog.records if "roles-withheld" in record.getMessage()]
-    assert len(warnings) == 1
-
-
-async def test_hints_do_not_put_off_the_look_at_all_hosts(until: Any, monkeypatch: Any) -> None:
-    names = Names(**NAMES)
-    monkeypatch.setattr(controller, "HOST_INTERVAL", 0.1)
-    async with publishing(names, M1) as one:
-        seen = (UnlistedMember("abcdef0123", "nowhere", 3310, Role.SECONDARY, State.ONLINE),)
-
-        async def hint() -> None:
+    async def run(self, wants: Wants) -> Never:
+        for piece in self.pieces:
+            wants.want(piece)
+        if self.fault:
+            raise self.fault
+        try:
             while True:
-                one.watch.becomes(m1=Role.PRIMARY, unlisted=seen)
-                await asyncio.sleep(0.01)
-
-        hinting = asyncio.create_task(hint(), name="hints")
-        await until(lambda: names.asked.count("db1") > 2)
-        hinting.cancel()
+                await asyncio.Event().wait()
+        finally:
+            self.ended = True
 
 
-async def test_members_that_cannot_be_named_are_skipped_and_told_of_once(until: Any, caplog: Any) -> None:
-    names = Names(**NAMES, db9="192.0.2.9")
-    async with publishing(names, M1) as one:
-        seen = tuple(
-            UnlistedMember(uuid, host, 3306, Role.SECONDARY, State.ONLINE)
-            for uuid, host in (("", "192.0.2.7"), ("abcdef0123", "db9"))
-        )
-        one.watch.becomes(m1=Role.PRIMARY, unlisted=seen)
-        await until(lambda: len(one.watch.members) == 2)
-        assert await one.targets("_mysql._tcp") == ["db9:3306", "m1:3306"]
-    skipped = [record.getMessage() for record in caplog.records if "member-skipped" in record.getMessage()]
-    assert skipped == ["member-skipped host='192.0.2.7' port=3306 uuid='' reason=no-usable-label"]
+def test_each_change_is_published_once_and_raises_that_zones_serial() -> None:
+    one, other = Recorder(), Recorder()
+    controller = Controller([], [one, other], now=lambda: 1000.0)
+    for desired in (ORDERS, ORDERS, PARTS, replace(ORDERS, ttl=9), replace(ORDERS, ttl=9)):
+        controller.want(desired)
+    assert one.told == other.told == [("orders.test", 1000), ("parts.test", 1000), ("orders.test", 1001)]
+    assert [zone.origin for zone in controller.zones] == ["orders.test", "parts.test"]
 
 
-async def test_a_member_of_the_view_is_adopted_when_its_host_resolves(until: Any, monkeypatch: Any) -> None:
-    names = Names(**NAMES)
-    monkeypatch.setattr(controller, "HOST_INTERVAL", 0.01)
-    async with publishing(names, M1) as one:
-        seen = (UnlistedMember("abcdef0123", "db9.example.com", 3310, Role.SECONDARY, State.ONLINE),)
-        one.watch.becomes(m1=Role.PRIMARY, unlisted=seen)
-        await until(lambda: "db9.example.com" in names.asked)
-        assert await one.targets("_mysql._tcp") == ["m1:3306"]
-        names.hosts["db9.example.com"] = "192.0.2.9"
-        await until(lambda: len(one.watch.members) == 2)
-        assert await one.targets("_mysqlx._tcp") == ["db9:33060", "m1:33060"]
-        one.watch.becomes(m1=Role.PRIMARY, db9=Role.SECONDARY)
-        assert await one.targets("_mysql._tcp.replicas") == ["db9:3310"]
-
-        one.watch.becomes(m1=Role.PRIMARY)  # it has left
-        one.time = controller.FORGET_AFTER - 1
-        asked = len(names.asked)
-        await until(lambda: len(names.asked) > asked + 6)
-        assert len(one.watch.members) == 2
-        one.time = controller.FORGET_AFTER
-        await until(lambda: len(one.watch.members) == 1)
-        await until(lambda: len(one.server.zones[0].addresses_of(f"db9.{DOMAIN}")) == 0)
+def test_a_cluster_that_comes_back_does_not_use_a_serial_again() -> None:
+    one = Recorder()
+    controller = Controller([], [one], now=lambda: 1000.0)
+    controller.want(ORDERS)
+    controller.drop("orders.test")
+    controller.drop("orders.test")
+    assert controller.zones == ()
+    controller.want(replace(ORDERS, ttl=9))
+    assert one.told == [("orders.test", 1000), ("orders.test", None), ("orders.test", 1001)]
 
 
-async def test_nobody_is_adopted_where_only_listed_members_are_wanted() -> None:
-    names = Names(**NAMES, db9="192.0.2.9")
-    async with publishing(names, M1, adopt=False) as one:
-        seen = (UnlistedMember("abcdef0123", "db9", 3310, Role.SECONDARY, State.ONLINE),)
-        one.watch.becomes(m1=Role.PRIMARY, unlisted=seen)
-        await asyncio.sleep(0)
-        assert "db9" not in names.asked
-        assert len(one.watch.members) == 1
+def test_what_cannot_be_published_leaves_what_was(caplog: pytest.LogCaptureFixture) -> None:
+    one = Recorder()
+    controller = Controller([], [one], now=lambda: 1000.0)
+    controller.want(ORDERS)
+    controller.want(replace(ORDERS, members=(M1, M1)))
+    assert one.told == [("orders.test", 1000)]
+    assert "zone-refused domain=orders.test" in caplog.text
 
 
-async def test_a_host_that_stops_resolving_keeps_its_address(until: Any, monkeypatch: Any) -> None:
-    names = Names(**NAMES)
-    monkeypatch.setattr(controller, "HOST_INTERVAL", 0.01)
-    async with publishing(names, M1, M2) as one:
-        names.hosts["db1"] = ""
-        names.hosts["db2"] = "192.0.2.22"
-        asked = len(names.asked)
-        await until(lambda: len(names.asked) >= asked + 4)
-        lookup = await one.look("_mysql._tcp")
-        assert lookup.answer
-        assert [target.addresses for target in lookup.answer.targets] == [("192.0.2.1",), ("192.0.2.22",)]
+async def test_publishers_start_after_the_first_word_and_all_ends_together() -> None:
+    source, one = Says(ORDERS), Recorder()
+    task = asyncio.create_task(Controller([source], [one]).run(), name="controller")
+    async with asyncio.timeout(10):
+        while not one.started:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert one.told[0][0] == "orders.test"
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert source.ended
+    assert one.ended
 
 
-async def test_a_port_in_use_ends_it() -> None:
-    async with publishing(Names(**NAMES), M1) as one:
-        other = Controller(Settings(DOMAIN, (M1,)), ScriptedWatch(), Server(one.server.addresses), looked_at=set())  # type: ignore[arg-type]
-        with pytest.raises(ListenError):
-            await other.run()
-
-
-async def test_locating_a_literal_and_a_name_that_cannot_be() -> None:
-    assert await locate("192.0.2.1") == ("192.0.2.1",)
-    assert await locate("2001:db8::1") == ("2001:db8::1",)
-    assert await locate("a..b") == ()
-    assert await locate("a\0b") == ()
+async def test_a_publisher_that_cannot_start_and_a_source_that_fails_end_it() -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(PublishError, match="no port"):
+            await Controller([Says(ORDERS)], [Recorder("no port")]).run()
+        with pytest.raises(ZeroDivisionError):
+            await Controller([Says(fault=ZeroDivisionError())], [Recorder()]).run()

@@ -6,7 +6,7 @@ import pytest
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust, UnlistedMember
-from srv.publication import Known, Newcomers, Parts, departed, describe, newcomers, parse_known, zone_of
+from srv.publication import Known, Newcomers, Parts, departed, desired_of, newcomers, parse_known
 from srv.publication import parts_by_label as judge
 from srv.records import Kind, SrvRecord
 from srv.zone import Found, NoData, Part, Standing, Withheld
@@ -111,19 +111,19 @@ def test_roles_are_not_believed_for_ever_while_blind() -> None:
 
 
 def test_zone_lists_all_members_and_roles_by_name() -> None:
-    zone = zone_of(DOMAIN, [M1, M2], ADDRESSES, {"m1": frozenset({Part.PRIMARY})}, serial=1, ttl=5)
+    zone = desired_of(DOMAIN, [M1, M2], ADDRESSES, {"m1": frozenset({Part.PRIMARY})}, ttl=5).zone(serial=1)
     assert targets(zone.lookup(f"_mysql._tcp.{DOMAIN}", Kind.SRV)) == ["m1:3306", "m2:3306"]
     assert targets(zone.lookup(f"_mysqlx._tcp.primary.{DOMAIN}", Kind.SRV)) == ["m1:33060"]
     assert zone.lookup(f"_mysql._tcp.replicas.{DOMAIN}", Kind.SRV) == NoData()
 
 
 def test_unknown_roles_are_withheld() -> None:
-    zone = zone_of(DOMAIN, [M1], ADDRESSES, None, serial=1, ttl=5)
+    zone = desired_of(DOMAIN, [M1], ADDRESSES, None, ttl=5).zone(serial=1)
     assert zone.lookup(f"_mysql._tcp.primary.{DOMAIN}", Kind.SRV) == Withheld()
 
 
 def test_a_member_without_an_address_is_left_out() -> None:
-    zone = zone_of(DOMAIN, [M1, Known("m9", "unknown.example")], ADDRESSES, {}, serial=1, ttl=5)
+    zone = desired_of(DOMAIN, [M1, Known("m9", "unknown.example")], ADDRESSES, {}, ttl=5).zone(serial=1)
     assert targets(zone.lookup(f"_mysql._tcp.{DOMAIN}", Kind.SRV)) == ["m1:3306"]
 
 
@@ -193,8 +193,3 @@ def test_only_adopted_members_depart_and_only_on_the_majoritys_word() -> None:
     assert departed(topology(), known) == set()  # not probed yet
     still_seen = (unlisted("192.0.2.2", uuid="uuid-m2"),)
     assert departed(topology(*gone, unlisted=still_seen), known) == set()
-
-
-def test_in_words() -> None:
-    assert describe([M1, M2], {"m1": frozenset({Part.PRIMARY})}) == "members=m1,m2 primary=m1 replicas=none"
-    assert describe([], None) == "members=none primary=unknown replicas=unknown"

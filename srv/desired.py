@@ -1,0 +1,49 @@
+"""What is wanted published of one cluster, whoever wants it. Owns the value and its zone; must not know why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from srv.zone import Part, Zone, ZoneMember, build_zone
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One cluster's records.
+
+    `ttl` is seconds. Where the roles are not known, role names answer SERVFAIL, or keep what a name server has at them:
+    neither "nobody" nor what may have been true once.
+    """
+
+    domain: str
+    members: tuple[ZoneMember, ...]
+    ttl: int = 5
+    roles_known: bool = True
+
+    def zone(self, *, serial: int, nameserver_addresses: tuple[str, ...] = ()) -> Zone:
+        """Lay out the names.
+
+        Raises:
+            ValueError: they cannot be published; see `build_zone`.
+        """
+        return build_zone(
+            self.domain,
+            self.members,
+            serial=serial,
+            ttl=self.ttl,
+            nameserver_addresses=nameserver_addresses,
+            withhold_parts=not self.roles_known,
+        )
+
+    def describe(self) -> str:
+        """The publication on one log line."""
+        words = [f"members={_listed(member.label for member in self.members)}"]
+        for part in Part:
+            has = _listed(member.label for member in self.members if part in member.parts)
+            words.append(f"{part.value}={has if self.roles_known else 'unknown'}")
+        return " ".join(words)
+
+
+def _listed(labels: Iterable[str]) -> str:
+    return ",".join(sorted(labels)) or "none"
