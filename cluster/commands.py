@@ -56,8 +56,9 @@ def _run(args: argparse.Namespace) -> int:
     import asyncio
     import json
 
+    from cluster.access import Access
     from cluster.members import X_PORT, Member, parse_endpoint
-    from cluster.probe import Access, XProbe
+    from cluster.x_probe import XProbe
     from xproto.session import Login
 
     try:

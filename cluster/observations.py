@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cluster.flavours import Flavour
 from cluster.members import Member, Role, State
+
+LIVE = frozenset({State.ONLINE, State.RECOVERING})  # of a group's members, those that vote
 
 
 class Outcome(Enum):
@@ -52,7 +55,12 @@ class ViewRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a member said of itself and of its group. `rows` is empty where Group Replication is not running."""
+    """What a member said of itself and of its cluster.
+
+    `rows` is empty where Group Replication is not running, and `group_name` where it is not set up. `queued`:
+    transactions waiting for certification or to be applied. `lag`: seconds by which what it applies is behind, None
+    where that cannot be told. `load`: threads at work, None where it was not asked.
+    """
 
     uuid: str
     read_only: bool
@@ -61,13 +69,20 @@ class Report:
     view_id: ViewId | None
     rows: tuple[ViewRow, ...]
     single_primary: bool = True  # the group's mode
-    queued: int = 0  # transactions: waiting for certification, and in the applier's queue
+    queued: int = 0
     version: str = ""
+    lag: float | None = None
+    load: int | None = None
 
     @property
     def own_row(self) -> ViewRow | None:
         """The member's row about itself."""
         return next((row for row in self.rows if row.uuid == self.uuid), None)
+
+    @property
+    def flavour(self) -> Flavour:
+        """How it replicates, by its own word."""
+        return Flavour.GROUP_REPLICATION if self.group_name or self.rows else Flavour.REPLICATION
 
 
 @dataclass(frozen=True, slots=True)

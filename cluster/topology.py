@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cluster.flavours import Flavour
 from cluster.members import Member, Role, State
 from cluster.observations import ViewId
 
@@ -22,15 +23,23 @@ class Trust(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """One member in a topology. `offered` is the role for which routes may use it, None where for none."""
+    """One member in a topology. `offered` is the role for which routes may use it, None where for none.
+
+    `queued`, `lag` and `load` are as in a `Report`. `lagging`: it is beyond the limit and not offered for reading until
+    it has caught up well. `behind`: it is offered, after those that are fresher.
+    """
 
     member: Member
     uuid: str | None = None
     role: Role = Role.UNKNOWN
     state: State = State.UNKNOWN
     offered: Role | None = None
-    queued: int = 0  # transactions not yet applied
+    queued: int = 0
     reason: str = ""  # why it is not offered, or why with reservations; for people
+    lag: float | None = None
+    load: int | None = None
+    lagging: bool = False
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Topology:
     view_id: ViewId | None = None
     members: tuple[MemberStatus, ...] = ()
     unlisted: tuple[UnlistedMember, ...] = ()
+    flavour: Flavour | None = None  # None while too few have answered to tell
 
     def primaries(self) -> tuple[MemberStatus, ...]:
         """The members that may be written to; at most one where the group is in single-primary mode."""
@@ -69,17 +79,21 @@ class Topology:
         return next((status for status in self.members if status.member.name == name), None)
 
     def same_facts(self, other: Topology) -> bool:
-        """Whether the two differ in nothing but version, time and queue lengths."""
-        return (self.trust, self.reason, self.view_id, self.unlisted) == (
+        """Whether the two differ in nothing but version, time and measurements."""
+        return (self.trust, self.reason, self.view_id, self.unlisted, self.flavour) == (
             other.trust,
             other.reason,
             other.view_id,
             other.unlisted,
+            other.flavour,
         ) and [_facts(status) for status in self.members] == [_facts(status) for status in other.members]
 
 
 def _facts(status: MemberStatus) -> tuple[object, ...]:
-    return status.member, status.uuid, status.role, status.state, status.offered, status.reason
+    return (
+        *(status.member, status.uuid, status.role, status.state, status.offered, status.reason),
+        *(status.lagging, status.behind),
+    )
 
 
 def changes(old: Topology, new: Topology) -> list[str]:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from cluster.access import Access
 from cluster.diagnosis import Policy, diagnose
 from cluster.members import Member, Role, State
 from cluster.observations import Observation
-from cluster.probe import Access, XProbe
+from cluster.probe import MakeProbe, Probe, make_probe
 from cluster.topology import Topology, Trust, changes
 from xproto.notices import GroupReplicationStateChanged, Notice
 
@@ -32,7 +33,7 @@ class Timing:
     poll: between looks while all is calm; MySQL Router's metadata TTL.
     timeout: for one look. Half of `Policy.max_age`, so that one lost look does not age a member out.
     notice_interval: between two moments at which some member can deliver a notice: members take turns in being nudged
-        (`XProbe.nudge`). Without it notices are up to half a second late; 50 pings a second for a whole cluster cost
+        (`Probe.nudge`). Without it notices are up to half a second late; 50 pings a second for a whole cluster cost
         this process about 1 % of a core.
     burst_interval: between looks after a notice: the group's change must be seen well within a person's notice,
         and 100 looks a second cost a member less than one of its clients does.
@@ -57,6 +58,7 @@ class Watch:
         access: how probes get in.
         timing: when to look.
         policy: how observations are judged.
+        make_probe: makes the probe of a member.
         on_observation: told of every look, for metrics.
         clock: monotonic seconds.
         rng: spreads reconnects.
@@ -68,6 +70,7 @@ class Watch:
         *,
         timing: Timing | None = None,
         policy: Policy | None = None,
+        make_probe: MakeProbe = make_probe,
         on_observation: Callable[[Observation], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -76,6 +79,7 @@ class Watch:
         self.timing = timing or Timing()
         self._access = access
         self._policy = policy or Policy()
+        self._make_probe = make_probe
         self.on_observation = on_observation
         self._clock = clock
         self._rng = rng or random.Random()
@@ -140,7 +144,9 @@ class Watch:
                 self._tasks[name] = self._group.create_task(self._follow(member), name=f"probe {name}")
 
     async def _follow(self, member: Member) -> None:
-        probe = XProbe(member, self._access, timeout=self.timing.timeout, on_notice=self._noticed, clock=self._clock)
+        probe = self._make_probe(
+            member, self._access, timeout=self.timing.timeout, on_notice=self._noticed, clock=self._clock
+        )
         wake = self._wakes[member.name] = asyncio.Event()
         failures = 0
         try:
@@ -158,7 +164,7 @@ class Watch:
                 del self._wakes[member.name]
             await probe.close()
 
-    async def _rest(self, probe: XProbe, wake: asyncio.Event, until: float) -> bool:
+    async def _rest(self, probe: Probe, wake: asyncio.Event, until: float) -> bool:
         """Wait for the time of the next look, listening for notices; say whether one is wanted before."""
         while (left := until - self._clock()) > 0:
             turn = self.timing.notice_interval * len(self._members) if probe.hears_notices else left

@@ -14,9 +14,9 @@ import time
 from collections.abc import Mapping
 from enum import Enum
 
+from cluster.access import Access
 from cluster.diagnosis import Policy
 from cluster.observations import Observation, Outcome
-from cluster.probe import Access
 from cluster.watch import Timing, Watch
 from router.admin import Admin
 from router.listener import Listener, ListenError, open_socket

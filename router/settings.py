@@ -86,7 +86,7 @@ class ClusterSettings(_Table):
     resolvers: tuple[Annotated[Endpoint, _address(DNS_PORT)], ...] = ()
     """DNS servers, `ADDRESS[:PORT]`, tried in this order. Empty: those of /etc/resolv.conf."""
     probe_user: str = ""
-    """Account for health checks; needs SELECT on two tables of performance_schema."""
+    """Account for health checks; needs SELECT on performance_schema."""
     probe_password_file: Path | None = None
     """File with its password in the first line. Else the environment's FAIRLEAD_PROBE_PASSWORD."""
     poll_interval: Annotated[float, Field(ge=0.05, le=60)] = 0.5

@@ -120,7 +120,7 @@ def _resolve(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     import uvloop
 
-    from cluster.probe import Access
+    from cluster.access import Access
     from cluster.watch import Timing, Watch
     from srv.controller import Controller, run_until_stopped
     from srv.probed import ProbedGroup

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 DATABASE = "app"
-VIEW_TABLES = ("replication_group_members", "replication_group_member_stats")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Grantee:
 GRANTEES: Mapping[str, Grantee] = {
     "app": Grantee("app", "%", (f"ALL PRIVILEGES ON `{DATABASE}`.*",)),
     # Server variables and status need no privilege.
-    "probe": Grantee("probe", "%", tuple(f"SELECT ON performance_schema.{table}" for table in VIEW_TABLES)),
+    "probe": Grantee("probe", "%", ("SELECT ON performance_schema.*",)),
     "admin": Grantee("admin", "localhost", ("ALL PRIVILEGES ON *.*", "GRANT OPTION ON *.*")),
     # Recovery from a binary log, a connection kept in offline mode, clone, and the MYSQL communication stack.
     "replication": Grantee(

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from cluster.members import Endpoint, Member
-from cluster.probe import ASK_GROUP, ASK_SERVER
-from tests.xproto.fake_member import FakeMember, Wire, result_messages
+from cluster.questions import ASK_GROUP, ASK_LOAD, ASK_SERVER
+from tests.xproto.fake_member import FakeMember, Wire, text_result
 from xproto.errors import ServerError
-from xproto.events import Result
 from xproto.messages import ClientMessage, StmtExecute, StmtExecuteOk
-from xproto.rows import Column, ColumnType
 
 View = Sequence[tuple[str, str]]  # role and state of mysql-0, mysql-1, …
-COLUMNS = (
-    "uuid",
-    "read_only",
-    "offline_mode",
-    "version",
-    "group_name",
-    "single_primary",
-    "view_id",
-    "queued",
-    "MEMBER_ID",
-    "MEMBER_HOST",
-    "MEMBER_PORT",
-    "MEMBER_ROLE",
-    "MEMBER_STATE",
-    "MEMBER_VERSION",
-)
 
 
 class FakeGroupMember(FakeMember):
@@ -47,17 +30,25 @@ class FakeGroupMember(FakeMember):
 
     def say(self, view: View, *, writable: bool = False, counter: int = 1) -> None:
         """Answer probes with this view; an empty one is a server with Group Replication stopped."""
-        own = (f"u{self.number}", "0" if writable else "1", "0", "9.7.0", "g", "1", f"v:{counter}", "0")
-        rows = [
-            (*own, f"u{n}", f"mysql-{n}", "3306", role, state, "9.7.0") for n, (role, state) in enumerate(view)
-        ] or [(*own, None, None, None, None, None, None)]
-        columns = tuple(Column(name, ColumnType.BYTES, collation=255) for name in COLUMNS)
-        self.answers[ASK_GROUP] = Result(columns, tuple(rows))
+        said = {
+            "uuid": f"u{self.number}",
+            "version": "9.7.0",
+            "read_only": int(not writable),
+            "offline_mode": 0,
+            "group_name": "g",
+            "single_primary": 1,
+            "rows": [[f"u{n}", f"mysql-{n}", 3306, *row, "9.7.0"] for n, row in enumerate(view)] or None,
+            "stats": [f"v:{counter}", 0],
+            "lag": None,
+        }
+        self.answers[ASK_GROUP] = text_result(answer=json.dumps(said))
+        self.answers[ASK_LOAD] = text_result(answer="2")
 
     def is_plain_server(self) -> None:
         """Answer as a server without Group Replication."""
         self.say([])
-        self.answers[ASK_SERVER] = self.answers[ASK_GROUP]
+        said = {"uuid": f"u{self.number}", "version": "9.7.0", "read_only": 0, "offline_mode": 0}
+        self.answers[ASK_SERVER] = text_result(answer=json.dumps(said))
         self.answers[ASK_GROUP] = ServerError(1193, "HY000", "Unknown system variable")
 
     async def answer(self, wire: Wire, message: ClientMessage) -> bool:
@@ -69,6 +60,3 @@ class FakeGroupMember(FakeMember):
             case StmtExecute(statement, _, "sql") if statement in (ASK_GROUP, ASK_SERVER):
                 self.looks += 1
         return await super().answer(wire, message)
-
-
-__all__ = ["FakeGroupMember", "result_messages"]

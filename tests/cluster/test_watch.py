@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from cluster.access import Access
 from cluster.members import Endpoint, Member, Role
 from cluster.observations import Outcome
-from cluster.probe import Access, XProbe
 from cluster.topology import Topology, Trust
 from cluster.watch import Timing, Watch
+from cluster.x_probe import XProbe
 from tests.cluster.fake_group import FakeGroupMember
 from tests.xproto.fake_member import FakeMember
 from xproto.errors import ServerError
@@ -143,7 +144,7 @@ async def test_each_failure_has_its_name() -> None:
         wire.send_bytes(b"GET / HTTP/1.1\r\n\r\n")  # type: ignore[attr-defined]
 
     def answering(code: int) -> dict[str, ServerError]:
-        from cluster.probe import ASK_GROUP
+        from cluster.questions import ASK_GROUP
 
         return {ASK_GROUP: ServerError(code, "HY000", "no")}
 

@@ -104,7 +104,7 @@ def test_the_entry_point_says_the_version(config: dict[str, Any], run: Callable[
 def test_the_router_is_there_with_what_it_imports(run: Callable[..., str]) -> None:
     assert "--config" in run("fairlead", "router", "--help")
     imports = "import aiohttp, google.protobuf, prometheus_client, pydantic, uvloop, dns.resolver"
-    modules = "import router.service, srv.server, cluster.probe, xproto.session"
+    modules = "import router.service, srv.server, cluster.watch, xproto.session"
     assert run("/opt/fairlead/bin/python", "-c", f"{imports}\n{modules}\nprint('whole')") == "whole\n"
 
 

@@ -1,0 +1,156 @@
+"""One member asked over the X Protocol.
+
+Owns the one session kept open to ask it, and when which question is asked. Must not know other members.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cluster.access import FAILURES, Access, name_failure
+from cluster.members import Member
+from cluster.observations import Observation, Outcome, Report
+from cluster.questions import (
+    ASK_GROUP,
+    ASK_LOAD,
+    ASK_SERVER,
+    UNKNOWN_SYSTEM_VARIABLE,
+    AnswerError,
+    read_load,
+    read_report,
+)
+from xproto.client import Result
+from xproto.errors import RemoteProtocolError, ServerError
+from xproto.notices import Notice
+from xproto.session import Session
+
+LOAD_INTERVAL = 2.0  # seconds; weights follow load slowly, and the question is dear for a server with many sessions
+
+
+class XProbe:
+    """Asks one member, over a session that it keeps between questions.
+
+    Args:
+        member: whom to ask.
+        access: account and TLS.
+        timeout: seconds for one look, connecting included.
+        on_notice: called at once for each notice, also between looks.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        access: Access,
+        *,
+        timeout: float,
+        on_notice: Callable[[Notice], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.member = member
+        self._access = access
+        self._timeout = timeout
+        self._on_notice = on_notice
+        self._clock = clock
+        self._session: Session | None = None
+        self._question = ASK_GROUP
+        self._load: int | None = None
+        self._load_at = 0.0
+        self._asked_load_of: Session | None = None
+
+    async def look(self) -> Observation:
+        """Ask once. A failure is an observation too: nothing but cancellation is raised."""
+        taken_at = self._clock()
+        try:
+            report = await self._report(taken_at + self._timeout)
+        except FAILURES as error:
+            await self.close()
+            outcome, detail = name_failure(error, self._timeout)
+            return Observation(self.member, taken_at, outcome, detail=detail)
+        if report is None:
+            await self.close()  # kept, it would go on looking alive
+            detail = "alive; role unknown, for no account was given to ask with"
+            return Observation(self.member, taken_at, Outcome.ALIVE, detail=detail)
+        return Observation(self.member, taken_at, Outcome.ANSWERED, report)
+
+    @property
+    def hears_notices(self) -> bool:
+        """Whether a session to a server with Group Replication is open."""
+        session = self._session
+        open_to_us = session is not None and not session.closed and self._access.login is not None
+        return open_to_us and self._question is ASK_GROUP
+
+    async def nudge(self) -> bool:
+        """Have the server deliver the notices it holds, and say whether the session still lives.
+
+        An X session that says nothing gets its notices on a half-second tick; one that speaks gets them at once. The
+        admin command `ping` is the cheapest thing to say.
+        """
+        if self._session is None:
+            return False
+        try:
+            await self._session.execute("ping", namespace="mysqlx", timeout=self._timeout)
+        except (OSError, TimeoutError, ServerError, RemoteProtocolError):
+            return False  # the next look says what is wrong
+        return True
+
+    async def close(self) -> None:
+        """End the session, if there is one."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _report(self, deadline: float) -> Report | None:
+        if self._session is not None and not self._session.closed:
+            try:
+                return await self._ask(self._session, deadline)
+            except ConnectionError:
+                pass  # it ended while idle, as sessions may; a new one tells how the member really is
+            except ServerError as error:
+                if not error.fatal:
+                    raise
+        await self.close()
+        if self.member.x is None:
+            raise OSError("no record names an X Protocol port for it")
+        self._session = await Session.open(
+            self.member.x.host,
+            self.member.x.port,
+            self._access.login,
+            tls=self._access.tls,
+            ssl_context=self._access.ssl_context,
+            server_hostname=self.member.name,
+            timeout=self._left(deadline),
+            on_notice=self._on_notice,
+        )
+        self._question = ASK_GROUP  # the server may be another one, or have got the plugin
+        if self._access.login is None:
+            return None
+        await self._session.enable_notices(timeout=self._left(deadline))
+        return await self._ask(self._session, deadline)
+
+    async def _ask(self, session: Session, deadline: float) -> Report:
+        try:
+            result = await session.execute(self._question, timeout=self._left(deadline))
+        except ServerError as error:
+            if error.code != UNKNOWN_SYSTEM_VARIABLE or self._question is ASK_SERVER:
+                raise
+            self._question = ASK_SERVER
+            result = await session.execute(self._question, timeout=self._left(deadline))
+        if session is not self._asked_load_of or self._clock() - self._load_at >= LOAD_INTERVAL:
+            self._asked_load_of, self._load_at = session, self._clock()
+            self._load = read_load(_one_value(await session.execute(ASK_LOAD, timeout=self._left(deadline))))
+        return read_report(_one_value(result), self._load)
+
+    def _left(self, deadline: float) -> float:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _one_value(result: Result) -> object:
+    try:
+        return result.rows[0][0]
+    except IndexError as exc:
+        raise AnswerError("no answer to the probe's question") from exc
