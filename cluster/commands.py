@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def verdict(seen: Observation) -> tuple[int, str]:
     """The exit status for an observation, and the reason in words."""
-    from cluster.diagnosis import has_quorum
+    from cluster.group_rules import has_quorum
     from cluster.members import State
     from cluster.observations import Outcome
 

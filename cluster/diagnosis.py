@@ -14,16 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from cluster.evidence import Evidence, LagLimits, LagPolicy, Policy, QuorumPolicy
+from cluster.evidence import Evidence, Policy
 from cluster.flavours import Flavour, tell
-from cluster.group_rules import has_quorum, judge_group
+from cluster.group_rules import judge_group
 from cluster.lag import judge_lag
 from cluster.members import Member
 from cluster.observations import Observation
 from cluster.standing import keep_last_known
 from cluster.topology import Topology
-
-__all__ = ["LagLimits", "LagPolicy", "Policy", "QuorumPolicy", "diagnose", "has_quorum"]
 
 #: How each flavour's members are judged. The next flavour is another entry.
 RULES: Mapping[Flavour, Callable[[Evidence], Topology]] = {

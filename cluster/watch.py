@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from cluster.access import Access
-from cluster.diagnosis import Policy, diagnose
+from cluster.diagnosis import diagnose
+from cluster.evidence import Policy
 from cluster.members import Member, Role, State
 from cluster.observations import Observation
 from cluster.probe import MakeProbe, Probe, make_probe

@@ -132,6 +132,7 @@ def describe_topology(topology: Topology) -> dict[str, Any]:
     """A topology as a JSON document."""
     return {
         "version": topology.version,
+        "flavour": topology.flavour.value if topology.flavour else None,
         "trust": topology.trust.value,
         "reason": topology.reason,
         "age_seconds": round(max(0.0, time.monotonic() - topology.taken_at), 3) if topology.taken_at else None,
@@ -146,6 +147,9 @@ def describe_topology(topology: Topology) -> dict[str, Any]:
                 "state": status.state.value,
                 "offered": status.offered.value if status.offered else None,
                 "transactions_queued": status.queued,
+                "lag_seconds": status.lag,
+                "threads_running": status.load,
+                "lagging": status.lagging,
                 "reason": status.reason,
             }
             for status in topology.members

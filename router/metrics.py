@@ -152,6 +152,28 @@ class _RouterCollector(Collector):
             ["cluster", "member"],
             [([n, status.member.name], status.queued) for n, t in topologies.items() for status in t.members],
         )
+        yield _gauge(
+            "member_lag_seconds",
+            "Seconds by which what the member applies is behind; no series where that cannot be told.",
+            ["cluster", "member"],
+            [
+                ([n, status.member.name], status.lag)
+                for n, t in topologies.items()
+                for status in t.members
+                if status.lag is not None
+            ],
+        )
+        yield _gauge(
+            "member_threads_running",
+            "Threads at work in the member.",
+            ["cluster", "member"],
+            [
+                ([n, status.member.name], status.load)
+                for n, t in topologies.items()
+                for status in t.members
+                if status.load is not None
+            ],
+        )
         yield _counter(
             "probe_looks",
             "Looks at members, by how they ended.",

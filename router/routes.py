@@ -88,15 +88,15 @@ def pick(topology: Topology, route: Route, *, turn: int, now: float) -> Pick:
         turn: counts the route's sessions; strategies that rotate go by it.
         now: monotonic seconds, the clock of `Topology.taken_at`.
     """
-    if topology.trust is Trust.NO_QUORUM:
-        return Pick((), topology.reason)
     if topology.trust is Trust.BLIND and now - topology.taken_at > route.topology_max_age:
         return Pick((), f"{topology.reason}, and what was known before is too old to use")
     order = STRATEGIES[route.strategy]
     if route.destination is Destination.PRIMARY:
         usable = order(list(topology.primaries()), turn)
     else:
-        usable = order(list(topology.secondaries()), turn)
+        readers = topology.secondaries()
+        usable = order([status for status in readers if not status.behind], turn)
+        usable += order([status for status in readers if status.behind], turn)
         if route.fallback_to_primary:
             usable += topology.primaries()
     candidates = []
@@ -104,7 +104,10 @@ def pick(topology: Topology, route: Route, *, turn: int, now: float) -> Pick:
         endpoint = endpoint_of(status.member, route)
         if endpoint is not None:
             candidates.append(Candidate(status.member, endpoint))
-    return Pick(tuple(candidates), "" if candidates else f"no {route.destination.value} is available")
+    if candidates:
+        return Pick(tuple(candidates))
+    nobody = f"no {route.destination.value} is available"
+    return Pick((), topology.reason if topology.trust is Trust.NO_QUORUM else nobody)
 
 
 def endpoint_of(member: Member, route: Route) -> Endpoint | None:
@@ -116,8 +119,9 @@ def may_stay(topology: Topology, route: Route, member: Member) -> bool:
     """Whether a session that is attached to `member` may live on under a new topology.
 
     On a PRIMARY route only while the member is offered as PRIMARY, for a write must never reach a demoted one. On a
-    SECONDARY route while the majority has it ONLINE, whatever its role became. While nobody can be asked (BLIND),
-    and where DNS merely stopped listing a member that serves reads, nothing is known against it.
+    SECONDARY route while the majority has it ONLINE, whatever its role became and however late it is; without a
+    majority, while it is offered. While nobody can be asked (BLIND), and where DNS merely stopped listing a member that
+    serves reads, nothing is known against it.
     """
     if topology.trust is Trust.BLIND:
         return True
@@ -125,5 +129,5 @@ def may_stay(topology: Topology, route: Route, member: Member) -> bool:
     if route.destination is Destination.PRIMARY:
         return status is not None and status.member == member and status.offered is Role.PRIMARY
     if topology.trust is Trust.NO_QUORUM:
-        return False
+        return status is not None and status.offered is not None
     return status is None or status.member != member or status.state is State.ONLINE

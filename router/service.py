@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from enum import Enum
 
 from cluster.access import Access
-from cluster.diagnosis import Policy
 from cluster.observations import Observation, Outcome
 from cluster.watch import Timing, Watch
 from router.admin import Admin
@@ -178,7 +177,7 @@ def _watcher(cluster: ClusterSettings, password: str | None, looks: Looks) -> Wa
     watch = Watch(
         Access(login),
         timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
-        policy=Policy(max_age=2 * max(cluster.probe_timeout, cluster.poll_interval)),
+        policy=cluster.policy,
         on_observation=looks.add,
     )
     nameservers = [(server.host, server.port) for server in cluster.resolvers]

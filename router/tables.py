@@ -32,11 +32,14 @@ def status_tables(documents: Mapping[str, Any]) -> str:
                 member["offered"] or "no",
                 sum(route["by_member"].get(member["name"], 0) for route in routes if route["cluster"] == name),
                 member["transactions_queued"],
+                "-" if member["lag_seconds"] is None else f"{member['lag_seconds']:.1f} s",
                 member["reason"],
             )
             for member in cluster["members"]
         ]
-        parts.append(table(("MEMBER", "ADDRESS", "ROLE", "STATE", "OFFERED", "SESSIONS", "QUEUED", "REASON"), rows))
+        parts.append(
+            table(("MEMBER", "ADDRESS", "ROLE", "STATE", "OFFERED", "SESSIONS", "QUEUED", "LAG", "REASON"), rows)
+        )
         for one in cluster["dns"]:
             stale = " (an earlier answer is used)" if one["stale"] else ""
             parts.append(f"dns {one['name']}: {one['outcome'] or 'not asked yet'}{stale}")

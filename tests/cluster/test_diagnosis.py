@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.diagnosis import Policy, diagnose
+from cluster.diagnosis import diagnose
+from cluster.evidence import Policy, QuorumPolicy
+from cluster.flavours import Flavour
 from cluster.members import Endpoint, Member, Role, State
 from cluster.observations import Observation, Outcome, Report, ViewId, ViewRow
 from cluster.topology import Topology, Trust
@@ -52,9 +55,15 @@ def fails(n: int, outcome: Outcome = Outcome.REFUSED) -> Observation:
     return Observation(MEMBERS[n], NOW, outcome, detail="connection refused")
 
 
-def judged(*seen: Observation, previous: Topology | None = None, now: float = NOW) -> Topology:
+def judged(
+    *seen: Observation, previous: Topology | None = None, now: float = NOW, policy: Policy | None = None
+) -> Topology:
     return diagnose(
-        MEMBERS, {one.member.name: one for one in seen}, now=now, previous=previous or Topology(), policy=Policy()
+        MEMBERS,
+        {one.member.name: one for one in seen},
+        now=now,
+        previous=previous or Topology(),
+        policy=policy or Policy(),
     )
 
 
@@ -102,6 +111,54 @@ def test_without_a_majority_nobody_is_offered() -> None:
     topology = judged(says(2, [(P, LOST), (S, LOST), (S, UP)]), fails(0), fails(1))
     assert topology.trust is Trust.NO_QUORUM
     assert offers(topology) == {}
+
+
+MINORITY: View = [(P, LOST), (S, LOST), (S, UP)]
+OLD_PRIMARY_ALONE: View = [(P, UP), (S, LOST), (S, LOST)]
+
+
+@pytest.mark.parametrize(
+    ("seen", "quorum", "wanted"),
+    [
+        ((2, MINORITY), QuorumPolicy.READ, {2: S}),
+        ((2, MINORITY), QuorumPolicy.ALL, {2: S}),
+        ((0, OLD_PRIMARY_ALONE), QuorumPolicy.NONE, {}),
+        ((0, OLD_PRIMARY_ALONE), QuorumPolicy.READ, {0: S}),
+        ((0, OLD_PRIMARY_ALONE), QuorumPolicy.ALL, {0: P}),
+    ],
+)
+def test_without_a_majority_the_policy_says(
+    seen: tuple[int, View], quorum: QuorumPolicy, wanted: Mapping[int, Role]
+) -> None:
+    topology = judged(says(*seen), *(fails(n) for n in range(3) if n != seen[0]), policy=Policy(quorum=quorum))
+    assert topology.trust is Trust.NO_QUORUM
+    assert offers(topology) == wanted
+
+
+def test_no_policy_offers_one_whose_view_is_outdated_or_whose_group_is_in_dispute() -> None:
+    every = Policy(quorum=QuorumPolicy.ALL)
+    later = judged(*(says(n, CALM, counter=9) for n in range(3)))
+    assert offers(judged(says(0, CALM), fails(1), fails(2), previous=later, policy=every)) == {}
+    one, other = (
+        replace(seen, report=replace(seen.report, rows=rows(CALM)[n : n + 1]))  # type: ignore[arg-type]
+        for n, seen in ((0, says(0, CALM)), (1, says(1, CALM, prefix="w", read_only=False)))
+    )
+    assert offers(judged(one, other, policy=every)) == {}
+
+
+def test_a_group_member_started_without_the_plugin_is_out_and_does_not_make_the_cluster_plain() -> None:
+    plain = says(2, [], group="")
+    assert offers(judged(says(0, CALM), says(1, CALM), plain)) == {0: P, 1: S}
+    alone = judged(plain, fails(0), fails(1))
+    assert (alone.trust, alone.flavour) == (Trust.BLIND, None)
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    assert judged(plain, fails(0), fails(1), previous=calm).flavour is Flavour.GROUP_REPLICATION
+
+
+def test_a_flavour_that_is_set_is_not_guessed() -> None:
+    plain = [says(n, [], group="") for n in range(3)]
+    topology = judged(*plain, policy=Policy(flavour=Flavour.GROUP_REPLICATION))
+    assert (topology.trust, offers(topology)) == (Trust.NO_QUORUM, {})
 
 
 def test_while_nobody_answers_the_last_known_roles_stay() -> None:
@@ -303,15 +360,17 @@ def observations(draw: st.DrawFn) -> list[Observation]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(observations(), observations())
-def test_invariants(before: list[Observation], seen: list[Observation]) -> None:
+@given(observations(), observations(), st.sampled_from(QuorumPolicy))
+def test_invariants(before: list[Observation], seen: list[Observation], quorum: QuorumPolicy) -> None:
     previous = judged(*before)
-    topology = judged(*seen, previous=previous)
+    topology = judged(*seen, previous=previous, policy=Policy(quorum=quorum))
     writers = topology.primaries()
     if all(one.report.single_primary for one in seen if one.report is not None):
         assert len(writers) <= 1, "two members offered as PRIMARY of a single-primary group"
-    if topology.trust is Trust.NO_QUORUM:
+    if topology.trust is Trust.NO_QUORUM and quorum is QuorumPolicy.NONE:
         assert not offers(topology)
+    if topology.trust is Trust.NO_QUORUM and quorum is QuorumPolicy.READ:
+        assert not writers
     if topology.trust is Trust.QUORUM:
         for n, status in enumerate(topology.members):
             if status.offered is None:

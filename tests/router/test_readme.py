@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,11 @@ def test_every_option_stands_there_with_its_default(prefix: str, table: type[Bas
         if field.is_required():
             assert said == "required", name
         elif name not in IN_WORDS and field.default is not PydanticUndefined:
-            default = {None: "none", True: "`true`", False: "`false`", "": '`""`', (): "`[]`"}.get(field.default)
-            assert said.removesuffix(" s") == (default or f"`{field.default}`"), name
+            usual = field.default if not isinstance(field.default, Enum) else f'"{field.default.value}"'
+            words = {None: "none", True: "`true`", False: "`false`", "": '`""`', (): "`[]`"}
+            # By type too: 0 is equal to False.
+            default = next((text for value, text in words.items() if value is usual or (value == usual == "")), None)
+            assert said.removesuffix(" s") == (default or f"`{usual}`"), name
 
 
 def test_no_option_stands_there_that_is_not(tmp_path: Path) -> None:

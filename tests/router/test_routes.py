@@ -68,6 +68,13 @@ def test_what_was_known_serves_for_a_bounded_time_while_nobody_can_be_asked() ->
     assert "too old" in late.reason
 
 
+def test_readers_that_are_behind_come_after_those_that_are_fresher() -> None:
+    a, b, c = CALM.members
+    snapshot = replace(CALM, members=(a, replace(b, behind=True), c))
+    assert [picked(snapshot, turn=turn) for turn in range(2)] == ["cb", "cb"]
+    assert picked(snapshot, fallback_to_primary=True) == "cba"
+
+
 def test_without_a_majority_nobody_is_picked_and_the_reason_is_told() -> None:
     choice = pick(topology((A, None), trust=Trust.NO_QUORUM), route(), turn=0, now=NOW)
     assert (choice.candidates, choice.reason) == ((), "no member could be asked")
@@ -85,10 +92,22 @@ MOVED = replace(A, classic=Endpoint("10.0.0.99", 3306))
         (topology((A, None)), False, False),
         (topology((A, None), trust=Trust.BLIND), True, True),
         (topology((A, None), trust=Trust.NO_QUORUM), False, False),
+        (topology((A, Role.SECONDARY), trust=Trust.NO_QUORUM), False, True),
+        (topology((A, Role.PRIMARY), trust=Trust.NO_QUORUM), True, True),
         (topology((B, Role.PRIMARY)), False, True),
         (topology((MOVED, Role.PRIMARY)), False, True),
     ],
-    ids=["calm", "demoted", "lost", "blind", "no quorum", "not listed", "at another address"],
+    ids=[
+        "calm",
+        "demoted",
+        "lost",
+        "blind",
+        "no quorum",
+        "read without quorum",
+        "all without quorum",
+        "not listed",
+        "at another address",
+    ],
 )
 def test_who_may_stay(snapshot: Topology, writes: bool, reads: bool) -> None:
     assert (may_stay(snapshot, RW, A), may_stay(snapshot, RO, A)) == (writes, reads)
@@ -115,6 +134,7 @@ def test_tables() -> None:
         "state": "ONLINE",
         "offered": "PRIMARY",
         "transactions_queued": 0,
+        "lag_seconds": 1.25,
         "reason": "",
     }
     name = {"name": "_mysql._tcp.db.test", "outcome": "timeout", "stale": True}
