@@ -44,7 +44,7 @@ def status_tables(documents: Mapping[str, Any]) -> str:
             stale = " (an earlier answer is used)" if one["stale"] else ""
             parts.append(f"dns {one['name']}: {one['outcome'] or 'not asked yet'}{stale}")
         parts.append("")
-    rows = [
+    by_route = [
         (
             route["name"],
             route["listen"],
@@ -57,5 +57,5 @@ def status_tables(documents: Mapping[str, Any]) -> str:
         )
         for route in routes
     ]
-    parts.append(table(("ROUTE", "LISTEN", "TO", "SESSIONS", "PARKED", "ACCEPTED", "REFUSED", "CUT"), rows))
+    parts.append(table(("ROUTE", "LISTEN", "TO", "SESSIONS", "PARKED", "ACCEPTED", "REFUSED", "CUT"), by_route))
     return "\n".join(parts)
