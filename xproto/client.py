@@ -1,18 +1,17 @@
 """The client's side of a session, without I/O: bytes in, events and bytes out. Owns the order of the protocol.
 
 It opens by itself: capabilities, the point where TLS starts, login, with PLAIN after SHA256_MEMORY if the line is
-encrypted. Then it runs one statement at a time. Notices come out as events wherever they arrive and answer nothing.
-It must not know sockets, clocks or clusters.
+encrypted. Then it runs one statement at a time, and pings between them. Notices come out as events wherever they arrive
+and answer nothing. It must not know sockets, clocks or clusters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 
-from xproto.auth import Login, Mechanism, candidates
-from xproto.codec import decode_server, encode_client
+from xproto.auth import SHA256_MEMORY, Login, Mechanism, candidates
+from xproto.codec import PING, PONG, decode_server, encode_client, encode_statement
 from xproto.errors import LocalProtocolError, RemoteProtocolError, ServerError
 from xproto.events import Completed, Ended, Event, Failed, NoticeReceived, Opened, Result, TlsAccepted
 from xproto.frames import Frame, FrameDecoder
@@ -33,25 +32,28 @@ from xproto.messages import (
     Ok,
     Row,
     ServerMessage,
-    StmtExecute,
     StmtExecuteOk,
 )
 from xproto.notices import Notice, ServerHello, ServerWarning, SessionParameter, SessionStateChanged, WarningLevel
 from xproto.rows import Column, Value, decode_row
+from xproto.states import RECEIVED, STATEMENT_STATES, State
+from xproto.tls import TlsMode
 
 __all__ = ["Client", "Limits", "Result", "State", "TlsMode"]
 
 # ER_ACCESS_DENIED_ERROR and ER_NOT_SUPPORTED_AUTH_MODE: another mechanism may still be accepted. No other error is like
 # that: a locked account or a member in offline mode refuses every mechanism.
-_TRY_NEXT_MECHANISM = frozenset({1045, 1251})
-
-
-class TlsMode(Enum):
-    """Whether the line is encrypted. Whether the certificate is verified is the SSL context's business."""
-
-    DISABLED = auto()
-    PREFERRED = auto()
-    REQUIRED = auto()
+_ACCESS_DENIED = 1045
+_NOT_SUPPORTED = 1251
+_TRY_NEXT_MECHANISM = frozenset({_ACCESS_DENIED, _NOT_SUPPORTED})
+# A server in clear answers a right password that it has not cached with the same words as a wrong one.
+_NOT_CACHED = (
+    "the password is wrong, or the server has not cached it and the line is not encrypted: use TLS, or log in with it"
+    " over TLS once after each start of the server"
+)
+_NO_TLS = "the server takes no TLS on this port: give it a certificate, or choose preferred or disabled here"
+# As an X frame, the first packet of a classic server is of these types: its greeting, or an error in its place.
+_CLASSIC_TYPES = frozenset({10, 255})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,58 +71,6 @@ class Limits:
     # One result, as it is on the wire. Decoding takes several times as much memory, and the event loop's time: at worst
     # 0.4 s for each MiB.
     result_bytes: int = 1024 * 1024
-
-
-class State(Enum):
-    """Where a session is."""
-
-    NEW = auto()
-    READING_CAPABILITIES = auto()
-    NEGOTIATED = auto()
-    ASKING_TLS = auto()
-    TLS_HANDSHAKE = auto()
-    AUTHENTICATING = auto()
-    CHALLENGED = auto()
-    ANSWERED = auto()
-    ANONYMOUS = auto()
-    IDLE = auto()
-    EXECUTING = auto()
-    READING_COLUMNS = auto()
-    READING_ROWS = auto()
-    NEXT_RESULT = auto()
-    RESULTS_READ = auto()
-    CLOSING = auto()
-    CLOSED = auto()
-
-
-# What the server may say where, and what state that leads to. Anything else is a RemoteProtocolError. Two messages may
-# come anywhere and are not here: a notice changes no state, what an error means is in `Client._refused`.
-_RECEIVED: Mapping[tuple[State, type[ServerMessage]], State] = {
-    (State.READING_CAPABILITIES, Capabilities): State.NEGOTIATED,
-    (State.ASKING_TLS, Ok): State.TLS_HANDSHAKE,
-    (State.AUTHENTICATING, AuthenticateContinue): State.CHALLENGED,
-    (State.AUTHENTICATING, AuthenticateOk): State.IDLE,
-    (State.ANSWERED, AuthenticateOk): State.IDLE,
-    (State.EXECUTING, Column): State.READING_COLUMNS,
-    (State.EXECUTING, StmtExecuteOk): State.IDLE,
-    (State.READING_COLUMNS, Column): State.READING_COLUMNS,
-    (State.READING_COLUMNS, Row): State.READING_ROWS,
-    (State.READING_COLUMNS, FetchDone): State.RESULTS_READ,
-    (State.READING_COLUMNS, FetchDoneMoreResultsets): State.NEXT_RESULT,
-    (State.READING_COLUMNS, FetchDoneMoreOutParams): State.NEXT_RESULT,
-    (State.READING_ROWS, Row): State.READING_ROWS,
-    (State.READING_ROWS, FetchDone): State.RESULTS_READ,
-    (State.READING_ROWS, FetchDoneMoreResultsets): State.NEXT_RESULT,
-    (State.READING_ROWS, FetchDoneMoreOutParams): State.NEXT_RESULT,
-    (State.NEXT_RESULT, Column): State.READING_COLUMNS,
-    (State.NEXT_RESULT, FetchDone): State.RESULTS_READ,
-    (State.RESULTS_READ, StmtExecuteOk): State.IDLE,
-    (State.CLOSING, Ok): State.CLOSED,
-}
-
-_STATEMENT_STATES = frozenset(
-    {State.EXECUTING, State.READING_COLUMNS, State.READING_ROWS, State.NEXT_RESULT, State.RESULTS_READ}
-)
 
 
 class Client:
@@ -145,6 +95,9 @@ class Client:
         self._decoder = FrameDecoder(limits.handshake_bytes)
         self._outgoing = bytearray()
         self._mechanisms: list[Mechanism] = []
+        self._denied: Error | None = None
+        self._denied_hint = ""
+        self._pinged = False
         self._columns: list[Column] = []
         self._rows: list[tuple[Value, ...]] = []
         self._results_read = self._rows_read = self._bytes_read = 0
@@ -167,7 +120,17 @@ class Client:
         self._leave({State.IDLE})
         self._columns, self._rows = [], []
         self._results_read = self._rows_read = self._bytes_read = 0
-        self._send(StmtExecute(statement, tuple(args), namespace), State.EXECUTING)
+        self._outgoing += encode_statement(statement, tuple(args), namespace)
+        self.state = State.EXECUTING
+
+    def ping(self) -> None:
+        """Send the admin command `ping`, unless one is unanswered. The answer is no event; a statement may follow.
+
+        A ping outside IDLE is none: whoever speaks already need not.
+        """
+        if self.state is State.IDLE and not self._pinged:
+            self._outgoing += PING
+            self._pinged = True
 
     def close(self) -> None:
         """Say good-bye; `Ended` answers it. Only between statements."""
@@ -192,7 +155,9 @@ class Client:
         if self.state is State.TLS_HANDSHAKE and data:
             self.state = State.CLOSED
             raise RemoteProtocolError("bytes in clear between the server's consent to TLS and the handshake")
-        if self.state is not State.CLOSED:
+        if self._pinged and data == PONG and not self._decoder.pending:
+            self._pinged = False  # the usual answer, alone: nothing to cut or to decode
+        elif self.state is not State.CLOSED:
             self._decoder.feed(data)
 
     def next_event(self) -> Event | None:
@@ -211,12 +176,16 @@ class Client:
         return None
 
     def _handle(self, frame: Frame) -> Event | None:
+        if self.state is State.READING_CAPABILITIES and frame.type in _CLASSIC_TYPES and not self.hello_seen:
+            raise RemoteProtocolError("this is a port of the classic protocol; the X Protocol's is usually 33060")
         message = decode_server(frame)
+        if self._pinged and not isinstance(message, Notice) and self._answers_ping(message):
+            return None
         if isinstance(message, Error):
-            return self._refused(ServerError(message.code, message.sql_state, message.message, message.fatal))
+            return self._refused(message)
         if isinstance(message, Notice):
             return self._noticed(message)
-        state = _RECEIVED.get((self.state, type(message)))
+        state = RECEIVED.get((self.state, type(message)))
         if state is None:
             raise RemoteProtocolError(f"{type(message).__name__} in state {self.state.name}")
         self.state = state
@@ -243,6 +212,15 @@ class Client:
                 return TlsAccepted()
         return None
 
+    def _answers_ping(self, message: ServerMessage) -> bool:
+        """Whether this is a ping's answer; only a fatal error is not. Answers come in order: nothing comes before."""
+        if isinstance(message, Error) and message.fatal:
+            return False
+        if not isinstance(message, StmtExecuteOk | Error):
+            raise RemoteProtocolError(f"{type(message).__name__} in answer to a ping")
+        self._pinged = False  # refused or not: the next statement says what is wrong
+        return True
+
     def _noticed(self, notice: Notice) -> Event:
         match notice:
             case ServerHello():
@@ -255,23 +233,29 @@ class Client:
                 return Ended(self.error)
         return NoticeReceived(notice)
 
-    def _refused(self, error: ServerError) -> Event | None:
+    def _refused(self, error: Error) -> Event | None:
         """What an error means: it depends on what was asked, and one that answers nothing ends the session."""
-        if not error.fatal:
-            if self.state in _STATEMENT_STATES:
-                self.state = State.IDLE
-                return Failed(error)
-            if self.state is State.ASKING_TLS and self._tls_mode is TlsMode.PREFERRED:
+        hint = ""
+        if self.state in STATEMENT_STATES and not error.fatal:
+            self.state = State.IDLE
+            return Failed(_raisable(error))
+        if self.state is State.ASKING_TLS:
+            if self._tls_mode is TlsMode.PREFERRED and not error.fatal:
                 self._start_login()
                 return None
-            if self.state in (State.AUTHENTICATING, State.ANSWERED) and error.code in _TRY_NEXT_MECHANISM:
-                del self._mechanisms[0]
-                if self._mechanisms:
-                    self._authenticate()
-                    return None
+            hint = _NO_TLS
+        if self.state in (State.AUTHENTICATING, State.ANSWERED) and error.code in _TRY_NEXT_MECHANISM:
+            if error.code == _ACCESS_DENIED:
+                self._denied = error
+            del self._mechanisms[0]
+            if self._mechanisms and not error.fatal:
+                self._authenticate()
+                return None
+            # That the last mechanism is not the account's says less than that another was and found a wrong password.
+            error, hint = self._denied or error, self._denied_hint
         self.state = State.CLOSED
-        self.error = error
-        return Ended(error)
+        self.error = _raisable(error, hint)
+        return Ended(self.error)
 
     # The opening.
 
@@ -279,18 +263,19 @@ class Client:
         if self._login is None:
             self.state = State.ANONYMOUS
             return Opened()
-        # REQUIRED asks even if it was not offered, so that the server says in its own words why not.
-        preferred = self._tls_mode is TlsMode.PREFERRED and "tls" in self.capabilities
-        if preferred or self._tls_mode is TlsMode.REQUIRED:
-            self._send(CapabilitiesSet({"tls": True}), State.ASKING_TLS)
-        else:
+        # Who insists asks even if it was not offered, so that the server says in its own words why not.
+        unwanted = self._tls_mode is TlsMode.PREFERRED and "tls" not in self.capabilities
+        if unwanted or self._tls_mode is TlsMode.DISABLED:
             self._start_login()
+        else:
+            self._send(CapabilitiesSet({"tls": True}), State.ASKING_TLS)
         return None
 
     def _start_login(self) -> None:
         offered = self.capabilities.get("authentication.mechanisms", ())
         names = [name for name in offered if isinstance(name, str)] if isinstance(offered, list) else []
         self._mechanisms = list(candidates(names, tls=self.tls))
+        self._denied_hint = _NOT_CACHED if SHA256_MEMORY in self._mechanisms and not self.tls else ""
         self._authenticate()
 
     def _authenticate(self) -> None:
@@ -333,3 +318,7 @@ class Client:
     def _send(self, message: ClientMessage, state: State) -> None:
         self._outgoing += encode_client(message)
         self.state = state
+
+
+def _raisable(error: Error, hint: str = "") -> ServerError:
+    return ServerError(error.code, error.sql_state, error.message, error.fatal, hint)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -93,6 +94,22 @@ def encode_client(message: ClientMessage) -> bytes:
         LocalProtocolError: an argument that the protocol has no form for.
     """
     return _encode(_client_form, message)
+
+
+def encode_statement(statement: str, args: tuple[Arg, ...], namespace: str) -> bytes:
+    """The frame of a `StmtExecute`. Made once for a statement without arguments, since a probe asks one for ever.
+
+    Raises:
+        LocalProtocolError: an argument that the protocol has no form for.
+    """
+    if args:
+        return encode_client(StmtExecute(statement, args, namespace))
+    return _encode_repeated(statement, namespace)
+
+
+@lru_cache(maxsize=16)  # questions of probes; what else is asked pushes them out, at no harm
+def _encode_repeated(statement: str, namespace: str) -> bytes:
+    return encode_client(StmtExecute(statement, (), namespace))
 
 
 def encode_server(message: ServerMessage) -> bytes:
@@ -410,3 +427,8 @@ def _capabilities(values: Mapping[str, Arg]) -> pb.Capabilities:
 
 def _capability_values(message: pb.Capabilities) -> dict[str, Arg]:
     return {_text(entry.name): _from_any(entry.value) for entry in message.capabilities}
+
+
+#: The admin command `ping`, ready to send, and the one frame that answers it.
+PING = encode_client(StmtExecute("ping", (), "mysqlx"))
+PONG = encode_server(StmtExecuteOk())

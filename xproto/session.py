@@ -6,15 +6,16 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import cast
 
 from xproto.auth import Login
-from xproto.client import Client, Limits, Result, State, TlsMode
-from xproto.errors import RemoteProtocolError, ServerError
+from xproto.client import Client, Limits, Result
+from xproto.errors import LocalProtocolError, RemoteProtocolError, ServerError, TurnedAwayError
 from xproto.events import Completed, Ended, Event, Failed, NoticeReceived, Opened, TlsAccepted
 from xproto.messages import Arg
 from xproto.notices import GROUP_REPLICATION_NOTICES, Notice
+from xproto.states import State
+from xproto.tls import TlsMode, unverified
 
 __all__ = ["Limits", "Login", "Result", "Session", "TlsMode"]
 
@@ -53,7 +54,8 @@ class Session:
             port: the server's X Protocol port.
             login: who to be.
             tls: whether to encrypt.
-            ssl_context: how to encrypt, and what certificates to accept; by default any certificate.
+            ssl_context: how to encrypt, and what certificates to accept, as `xproto.tls.make_context` makes it for the
+                mode; by default any certificate, which a mode that verifies does not allow.
             server_hostname: the name to ask of the certificate, if the context checks names; by default `host`.
             timeout: seconds for all of it.
             limits: what to take from the server at most.
@@ -62,17 +64,20 @@ class Session:
 
         Raises:
             TimeoutError: not open in time.
+            TurnedAwayError: connected, and closed by the peer without a byte.
             OSError: no connection, or lost (ConnectionError), or no TLS (ssl.SSLError).
             ServerError: the server refused.
             RemoteProtocolError: the peer does not speak the X Protocol as a server should.
         """
+        if tls.verifies and ssl_context is None:
+            raise LocalProtocolError(f"{tls.value} without a context that verifies")
         loop = asyncio.get_running_loop()
         link = _Link(f"{host}:{port}", Client(login, tls, limits), on_notice)
         try:
             async with asyncio.timeout(timeout):
                 await loop.create_connection(lambda: link, host, port)
                 if isinstance(await link.answer(), TlsAccepted):
-                    context = ssl_context or _unverified()
+                    context = ssl_context or unverified()
                     name = (server_hostname or host) if context.check_hostname else server_hostname
                     await link.start_tls(context, name)
                     await link.ask(Client.tls_established)
@@ -139,6 +144,18 @@ class Session:
         """Ask for notices, by default those of a group's changes. Lasts as long as the session. Raises as `execute`."""
         await self.execute("enable_notices", [{"notice": list(names)}], namespace="mysqlx", timeout=timeout)
 
+    def ping(self) -> bool:
+        """Say something, so that the server delivers the notices that it holds; returns at once.
+
+        An idle server looks for notices twice a second, one that is spoken to at once. One ping is on its way at a
+        time: while it is unanswered, and while a statement runs, this sends nothing. A statement may follow at once;
+        its own deadline covers the answer that is still to come.
+
+        Returns:
+            False if the session is closed.
+        """
+        return self._link.ping()
+
     async def wait_closed(self) -> None:
         """Return when the session is closed, whoever ended it."""
         await self._link.wait_closed()
@@ -160,7 +177,7 @@ class _Link(asyncio.Protocol):
         self._answer: asyncio.Future[Event | Exception] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._violation: RemoteProtocolError | None = None
-        self._peer_left = False
+        self._peer_left = self._heard = False
         self._lost_by: Exception | None = None
         self._held: bytearray | None = None  # what came between the TLS handshake and the client's knowing of it
 
@@ -177,6 +194,7 @@ class _Link(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         if self._held is not None and len(self._held) < self.client.limits.handshake_bytes:
             self._held += data
             return
@@ -254,12 +272,25 @@ class _Link(asyncio.Protocol):
 
     async def ask_within(self, timeout: float, question: Callable[[Client], None]) -> Event:
         """`ask` with a deadline; without an answer the link is cut."""
+        deadline = self._loop.call_later(timeout, self._late)  # a third of what asyncio.timeout costs
         try:
-            async with asyncio.timeout(timeout):
-                return await self.ask(question)
-        except (TimeoutError, asyncio.CancelledError):
+            return await self.ask(question)
+        except asyncio.CancelledError:
             self.abort()
             raise
+        finally:
+            deadline.cancel()
+
+    def _late(self) -> None:
+        if not self._answer.done():
+            self._settle(TimeoutError())
+            self.abort()
+
+    def ping(self) -> bool:
+        if not self.closed:
+            self.client.ping()
+            self._flush()
+        return not self.closed
 
     async def start_tls(self, context: ssl.SSLContext, name: str | None) -> None:
         """The TLS handshake; from then on the same link is encrypted.
@@ -309,15 +340,8 @@ class _Link(asyncio.Protocol):
         reason = self.client.error
         if reason is None and not self._peer_left:
             return ConnectionAbortedError(f"the session with {self._peer} is closed")
+        if not self._heard:
+            return TurnedAwayError(f"{self._peer} closed the connection without a byte")
         gone = ConnectionResetError(f"{self._peer} closed the connection" + (f": {reason}" if reason else ""))
         gone.__cause__ = reason
         return gone
-
-
-@cache
-def _unverified() -> ssl.SSLContext:
-    """Encrypts against listeners; any certificate will do, as for MySQL's own clients by default."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -37,6 +37,8 @@ class TlsPair:
 
     server: ssl.SSLContext
     verifying_client: ssl.SSLContext
+    cert_file: Path  # which is its own authority
+    key_file: Path
 
 
 @pytest.fixture(scope="session")
@@ -65,4 +67,4 @@ def tls_pair(tmp_path_factory: pytest.TempPathFactory) -> TlsPair:
     server.load_cert_chain(directory / "cert.pem", directory / "key.pem")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.load_verify_locations(directory / "cert.pem")
-    return TlsPair(server, client)
+    return TlsPair(server, client, directory / "cert.pem", directory / "key.pem")

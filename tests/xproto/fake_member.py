@@ -102,6 +102,7 @@ class FakeMember:
         tls: the server's side of TLS; None has no TLS.
         hello: say hello at once.
         cached: SHA256_MEMORY works from the beginning; otherwise only after a PLAIN login.
+        old: a server of before 8.0: it has MYSQL41 in place of SHA256_MEMORY, for its `mysql_native_password`.
         script: play this instead of a whole member.
     """
 
@@ -114,11 +115,13 @@ class FakeMember:
         tls: ssl.SSLContext | None = None,
         hello: bool = True,
         cached: bool = False,
+        old: bool = False,
         script: Script | None = None,
     ) -> None:
         self.tls = tls
         self.hello = hello
         self.cached = cached
+        self.challenging = "MYSQL41" if old else "SHA256_MEMORY"
         self.answers: dict[str, Result | ServerError | Script] = {"SELECT 1": text_result(one="1")}
         self.received: list[ClientMessage] = []
         self.wires: list[Wire] = []
@@ -186,7 +189,7 @@ class FakeMember:
         while True:
             match await self.receive(wire):
                 case CapabilitiesGet():
-                    mechanisms = ["PLAIN", "SHA256_MEMORY"] if encrypted else ["SHA256_MEMORY"]
+                    mechanisms = ["PLAIN", self.challenging] if encrypted else [self.challenging]
                     offer = {"authentication.mechanisms": mechanisms, "node_type": "mysql"}
                     wire.send(Capabilities({"tls": encrypted, **offer} if self.tls else offer))
                 case CapabilitiesSet({"tls": True}):
@@ -200,11 +203,15 @@ class FakeMember:
                     if self.log_in(wire, data.split(b"\0")[1:] == [self.user.encode(), self.password.encode()]):
                         self.cached = True
                         return True
-                case AuthenticateStart("SHA256_MEMORY", _):
+                case AuthenticateStart(mechanism, _) if mechanism == self.challenging:
                     wire.send(AuthenticateContinue(NONCE))
                     answer = await self.receive(wire)
                     assert isinstance(answer, AuthenticateContinue)
-                    if self.log_in(wire, self.cached and answer.data == self.sha256_answer(answer.data)):
+                    if mechanism == "MYSQL41":
+                        right = mysql41_is_right(answer.data, self.user, native_password(self.password))
+                    else:
+                        right = self.cached and answer.data == self.sha256_answer(answer.data)
+                    if self.log_in(wire, right):
                         return True
                 case AuthenticateStart():
                     wire.send(Error(1251, "HY000", "Invalid authentication method"))
@@ -235,7 +242,7 @@ class FakeMember:
             case ConClose():
                 wire.send(Ok("bye!"))
                 return False
-            case StmtExecute("enable_notices", _, "mysqlx"):
+            case StmtExecute("enable_notices" | "ping", _, "mysqlx"):
                 wire.send(StmtExecuteOk())
             case StmtExecute(statement, _, "sql"):
                 match self.answers.get(statement):
@@ -250,6 +257,29 @@ class FakeMember:
             case _:
                 raise AssertionError(message)
         return True
+
+
+def sha1(data: bytes) -> bytes:
+    return hashlib.sha1(data, usedforsecurity=False).digest()
+
+
+def native_password(password: str) -> str:
+    """What `mysql_native_password` stores: the manual's PASSWORD() function of servers before 8.0."""
+    return "*" + sha1(sha1(password.encode())).hex().upper()
+
+
+def mysql41_is_right(answer: bytes, user: str, stored: str) -> bool:
+    """Check an answer as a server does, which has the hash of the hash and never the password.
+
+    The mask of the answer is made from what is stored; what is under it must hash to what is stored.
+    """
+    _, given_user, scramble = answer.split(b"\0")
+    if given_user != user.encode() or scramble[:1] != b"*":
+        return False
+    kept = bytes.fromhex(stored[1:])
+    mask = sha1(NONCE + kept)
+    under = (int.from_bytes(bytes.fromhex(scramble[1:].decode())) ^ int.from_bytes(mask)).to_bytes(20)
+    return sha1(under) == kept
 
 
 def sent_statements(messages: Sequence[ClientMessage]) -> list[str]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xproto.auth import Login
-from xproto.client import Client, Limits, Result, State, TlsMode
-from xproto.codec import decode_client, encode_server
+from xproto.client import Client, Limits, Result
+from xproto.codec import PING, PONG, decode_client, encode_server
 from xproto.errors import LocalProtocolError, RemoteProtocolError, ServerError
 from xproto.events import Completed, Ended, Event, Failed, NoticeReceived, Opened, TlsAccepted
 from xproto.frames import FrameDecoder
@@ -43,6 +43,8 @@ from xproto.notices import (
     WarningLevel,
 )
 from xproto.rows import Column, ColumnType
+from xproto.states import State
+from xproto.tls import TlsMode
 
 LOGIN = Login("probe", "probe-secret")
 NONCE = bytes(20)
@@ -208,6 +210,48 @@ def test_both_mechanisms_denied() -> None:
     assert same(ended, Ended(ServerError(1045, "HY000", "Access denied", False)))
 
 
+def test_what_the_other_mechanisms_say_does_not_hide_a_denial() -> None:
+    play = Play(tls=TlsMode.DISABLED)
+    play.server(Capabilities({"authentication.mechanisms": ["MYSQL41", "SHA256_MEMORY"]}))
+    assert play.server(AuthenticateContinue(NONCE), DENIED) == []
+    assert [m.mechanism for m in play.sent() if isinstance(m, AuthenticateStart)] == ["SHA256_MEMORY", "MYSQL41"]
+    (ended,) = play.server(Error(1251, "HY000", "Invalid authentication method MYSQL41"))
+    assert isinstance(ended, Ended)
+    assert ended.error is not None
+    assert ended.error.code == 1045
+
+
+def test_a_denial_that_is_final_is_not_argued_with() -> None:
+    play = Play()
+    play.server(OFFER, Ok())
+    play.client.tls_established()
+    play.sent()
+    (ended,) = play.server(Error(1045, "HY000", "Access denied", fatal=True))
+    assert same(ended, Ended(ServerError(1045, "HY000", "Access denied", True)))
+    assert play.sent() == []
+
+
+@pytest.mark.parametrize(("offered", "helped"), [("SHA256_MEMORY", True), ("MYSQL41", False)])
+def test_in_clear_a_denial_may_mean_a_cold_cache_and_says_so(offered: str, helped: bool) -> None:
+    play = Play(tls=TlsMode.DISABLED)
+    play.server(Capabilities({"authentication.mechanisms": [offered]}))
+    (ended,) = play.server(DENIED)
+    assert isinstance(ended, Ended)
+    assert ended.error is not None
+    assert ("use TLS" in str(ended.error)) == helped
+
+
+@pytest.mark.parametrize("kind", [10, 255])
+def test_the_classic_protocols_greeting_is_known(kind: int) -> None:
+    play = Play()
+    with pytest.raises(RemoteProtocolError, match=r"classic protocol.*33060"):
+        play.bytes(b"\x49\x00\x00\x00" + bytes([kind]) + bytes(72))
+    late = Play()
+    late.server(ServerHello())
+    with pytest.raises(RemoteProtocolError, match="type"):
+        late.bytes(b"\x49\x00\x00\x00" + bytes([kind]) + bytes(72))
+
+
 def test_preferred_tls_that_is_not_offered_is_not_asked_for() -> None:
     play = Play()
     play.server(OFFER_WITHOUT_TLS)
@@ -223,12 +267,16 @@ def test_preferred_tls_that_is_refused_is_done_without() -> None:
     assert not play.client.tls
 
 
-def test_required_tls_is_asked_for_in_any_case_and_never_done_without() -> None:
-    play = Play(tls=TlsMode.REQUIRED)
+@pytest.mark.parametrize("mode", [TlsMode.REQUIRED, TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY])
+def test_required_tls_is_asked_for_in_any_case_and_never_done_without(mode: TlsMode) -> None:
+    play = Play(tls=mode)
     play.server(OFFER_WITHOUT_TLS)
     assert play.sent() == [CapabilitiesGet(), CapabilitiesSet({"tls": True})]
     (ended,) = play.server(Error(5001, "HY000", "no TLS here"))
-    assert same(ended, Ended(ServerError(5001, "HY000", "no TLS here", False)))
+    assert isinstance(ended, Ended)
+    assert ended.error is not None
+    assert ended.error.code == 5001
+    assert "the server takes no TLS" in ended.error.hint
     assert play.sent() == []
 
 
@@ -383,6 +431,77 @@ def test_a_result_has_limits(limits: Limits, messages: list[ServerMessage], why:
     with pytest.raises(RemoteProtocolError, match=why):
         play.server(*messages)
     assert play.client.state is State.CLOSED
+
+
+# --- pings -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ping_is_sent_once_and_its_answer_is_no_event() -> None:
+    play = opened()
+    play.client.ping()
+    play.client.ping()
+    assert play.client.data_to_send() == PING
+    assert play.bytes(PONG) == []
+    play.client.ping()
+    assert play.client.data_to_send() == PING
+    assert play.server(CHANGED, StmtExecuteOk(), CHANGED) == [NoticeReceived(CHANGED)] * 2
+    play.client.execute("SELECT 1")
+    (done,) = play.server(NUMBER, Row((b"\x02",)), FetchDone(), StmtExecuteOk())
+    assert done == Completed(Result((NUMBER,), ((1,),)))
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 1000])
+def test_a_statement_may_follow_an_unanswered_ping(size: int) -> None:
+    play = opened()
+    play.client.ping()
+    play.client.execute("SELECT 1")
+    play.client.ping()  # none: a statement runs
+    assert play.sent() == [StmtExecute("ping", (), "mysqlx"), StmtExecute("SELECT 1")]
+    answers = [StmtExecuteOk(), NUMBER, Row((b"\x02",)), FetchDone(), StmtExecuteOk()]
+    events: list[Event] = []
+    for chunk in batches(b"".join(map(encode_server, answers)), size):
+        events += play.bytes(chunk)
+    assert events == [Completed(Result((NUMBER,), ((1,),)))]
+    assert play.client.state is State.IDLE
+
+
+def test_a_statement_that_fails_after_an_unanswered_ping() -> None:
+    play = opened()
+    play.client.ping()
+    play.client.execute("SELECT 1")
+    assert play.server(Error(1142, "42000", "the ping is denied")) == []
+    (failed,) = play.server(Error(1064, "42000", "the statement is wrong"))
+    assert same(failed, Failed(ServerError(1064, "42000", "the statement is wrong")))
+
+
+def test_good_bye_after_an_unanswered_ping() -> None:
+    play = opened()
+    play.client.ping()
+    play.client.close()
+    assert play.server(StmtExecuteOk(), Ok("bye!")) == [Ended(None)]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_fatal_error_in_place_of_a_pings_answer_ends_the_session(busy: bool) -> None:
+    play = opened()
+    play.client.ping()
+    if busy:
+        play.client.execute("SELECT 1")
+    (ended,) = play.server(Error(1317, "70100", "interrupted", fatal=True))
+    assert same(ended, Ended(ServerError(1317, "70100", "interrupted", True)))
+
+
+def test_what_no_ping_is_answered_with() -> None:
+    play = opened()
+    play.client.ping()
+    with pytest.raises(RemoteProtocolError, match="Row in answer to a ping"):
+        play.server(Row((b"\x02",)))
+
+
+def test_an_answer_to_a_ping_that_was_not_sent() -> None:
+    play = opened()
+    with pytest.raises(RemoteProtocolError, match="StmtExecuteOk in state IDLE"):
+        play.bytes(PONG)
 
 
 # --- idle and the end ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from tests.xproto.conftest import SERVER_NAME, TlsPair
 from tests.xproto.fake_member import NONCE, FakeMember, Script, Wire, sent_statements, text_result
 from xproto.codec import encode_server
-from xproto.errors import LocalProtocolError, RemoteProtocolError, ServerError
+from xproto.errors import LocalProtocolError, RemoteProtocolError, ServerError, TurnedAwayError
 from xproto.messages import (
     AuthenticateContinue,
     AuthenticateOk,
@@ -83,6 +83,19 @@ async def test_a_session_over_tls_with_a_cold_and_then_a_warm_cache(tls_pair: Tl
             await session.close()
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_server_that_has_only_the_old_mechanism(tls_pair: TlsPair, encrypted: bool) -> None:
+    async with FakeMember(old=True, tls=tls_pair.server if encrypted else None) as member:
+        session = await open_session(member)
+        assert session.tls == encrypted
+        assert [m.mechanism for m in member.received if isinstance(m, AuthenticateStart)] == ["MYSQL41"]
+        assert (await session.execute("SELECT 1", timeout=SECONDS)).rows == (("1",),)
+        await session.close()
+        with pytest.raises(ServerError) as caught:
+            await open_session(member, Login(member.user, "wrong"))
+        assert caught.value.code == 1045
+
+
 async def test_without_hello(tls_pair: TlsPair) -> None:
     async with FakeMember(hello=False, tls=tls_pair.server) as member:
         session = await open_session(member)
@@ -141,6 +154,12 @@ async def test_a_certificate_for_another_name(tls_pair: TlsPair) -> None:
             await open_session(member, ssl_context=tls_pair.verifying_client)
 
 
+@pytest.mark.parametrize("mode", [TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY])
+async def test_a_mode_that_verifies_needs_a_context_that_does(mode: TlsMode) -> None:
+    with pytest.raises(LocalProtocolError, match=mode.value):
+        await Session.open("127.0.0.1", 1, LOGIN, tls=mode, timeout=SECONDS)
+
+
 async def test_required_tls_that_the_server_does_not_have() -> None:
     async with FakeMember(cached=True) as member:
         with pytest.raises(ServerError) as caught:
@@ -175,6 +194,27 @@ async def test_small_packets_are_not_held_back() -> None:
 
 async def silent(wire: Wire) -> None:
     await wire.eof()
+
+
+async def too_many(wire: Wire) -> None:
+    """What a server does beyond mysqlx_max_connections."""
+    wire.close()
+
+
+async def test_a_peer_that_closes_without_a_byte_is_told_from_others() -> None:
+    async with FakeMember(script=too_many) as member:
+        with pytest.raises(TurnedAwayError, match="without a byte"):
+            await open_session(member)
+    async with FakeMember(script=hello_and_close) as member:
+        with pytest.raises(ConnectionError) as caught:
+            await open_session(member)
+        assert not isinstance(caught.value, TurnedAwayError)
+
+
+async def hello_and_close(wire: Wire) -> None:
+    wire.send(ServerHello())
+    await wire.receive()
+    wire.close()
 
 
 async def silent_after_capabilities(wire: Wire) -> None:
@@ -490,6 +530,30 @@ async def test_notices_while_idle(tls_pair: TlsPair, encrypted: bool) -> None:
         assert await asyncio.wait_for(seen.get(), SECONDS) == CHANGED
         assert (await session.execute("SELECT 1", timeout=SECONDS)).rows == (("1",),)
         await session.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_pings_and_statements_in_any_order(tls_pair: TlsPair, encrypted: bool) -> None:
+    async with FakeMember(cached=True, tls=tls_pair.server if encrypted else None) as member:
+        session = await open_session(member)
+        for _ in range(3):
+            assert session.ping()
+            assert session.ping()  # not sent while the first is unanswered
+            assert (await session.execute("SELECT 1", timeout=SECONDS)).rows == (("1",),)
+        assert sent_statements(member.received) == ["ping", "SELECT 1"] * 3
+        assert session.ping()
+        await session.close()
+        assert not session.ping()
+
+
+async def test_an_unanswered_ping_is_waited_for_within_the_next_statements_time() -> None:
+    async with FakeMember(script=deaf) as member:
+        session = await open_session(member)
+        assert session.ping()
+        with pytest.raises(TimeoutError):
+            await session.execute("SELECT 1", timeout=SOON)
+        assert session.closed
+        assert not session.ping()
 
 
 async def test_a_listener_that_fails_does_not_cost_the_session() -> None:
