@@ -23,8 +23,8 @@ class Probe(Protocol):
     def hears_notices(self) -> bool:
         """Whether a session is open over which the member tells of changes by itself."""
 
-    async def nudge(self) -> bool:
-        """Have the member deliver the notices that it holds, and say whether the session still lives."""
+    def nudge(self) -> bool:
+        """Have the member deliver the notices that it holds, without waiting; say whether the session still lives."""
 
     async def close(self) -> None:
         """End the session, if there is one."""

@@ -34,8 +34,8 @@ class Timing:
     poll: between looks while all is calm; MySQL Router's metadata TTL.
     timeout: for one look. Half of `Policy.max_age`, so that one lost look does not age a member out.
     notice_interval: between two moments at which some member can deliver a notice: members take turns in being nudged
-        (`Probe.nudge`). Without it notices are up to half a second late; 50 pings a second for a whole cluster cost
-        this process about 1 % of a core.
+        (`Probe.nudge`). Without it notices are up to half a second late; it costs about 50 us a time, so this keeps a
+        cluster of any size below half a per cent of a core.
     burst_interval: between looks after a notice: the group's change must be seen well within a person's notice,
         and 100 looks a second cost a member less than one of its clients does.
     burst: how long a notice keeps looks at that pace: roles change before the new primary is writable.
@@ -88,6 +88,7 @@ class Watch:
         self._observations: dict[str, Observation] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
+        self._probes: dict[str, Probe] = {}
         self._group: asyncio.TaskGroup | None = None
         self._subscribers: list[Subscriber] = []
         self._burst_until = 0.0
@@ -128,6 +129,7 @@ class Watch:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                group.create_task(self._nudge_in_turn(), name="nudge members")
                 self._start_missing()
                 while True:  # observations age, whether or not new ones come
                     await asyncio.sleep(self.timing.poll)
@@ -149,6 +151,7 @@ class Watch:
             member, self._access, timeout=self.timing.timeout, on_notice=self._noticed, clock=self._clock
         )
         wake = self._wakes[member.name] = asyncio.Event()
+        self._probes[member.name] = probe
         failures = 0
         try:
             while True:
@@ -157,26 +160,39 @@ class Watch:
                 failures = 0 if seen.report else failures + 1
                 self._observed(seen)
                 pause = self._pause() if failures == 0 else self._backoff(failures)
-                if await self._rest(probe, wake, seen.taken_at + pause):
+                if await self._rest(wake, seen.taken_at + pause):
                     # Asked to look now, but never more often than a burst does: a flood of notices is one hint.
                     await asyncio.sleep(max(0.0, seen.taken_at + self.timing.burst_interval - self._clock()))
         finally:
             if self._wakes.get(member.name) is wake:
                 del self._wakes[member.name]
+                del self._probes[member.name]
             await probe.close()
 
-    async def _rest(self, probe: Probe, wake: asyncio.Event, until: float) -> bool:
-        """Wait for the time of the next look, listening for notices; say whether one is wanted before."""
-        while (left := until - self._clock()) > 0:
-            turn = self.timing.notice_interval * len(self._members) if probe.hears_notices else left
-            try:
-                async with asyncio.timeout(min(left, turn)):
-                    await wake.wait()
-                    return True
-            except TimeoutError:
-                if turn < left and not await probe.nudge():
-                    return True
-        return False
+    async def _rest(self, wake: asyncio.Event, until: float) -> bool:
+        """Wait for the time of the next look; say whether one is wanted before."""
+        left = until - self._clock()
+        if left <= 0:
+            return False
+        timer = asyncio.get_running_loop().call_later(left, wake.set)
+        try:
+            await wake.wait()
+        finally:
+            timer.cancel()
+        return self._clock() < until
+
+    async def _nudge_in_turn(self) -> NoReturn:
+        """Have one member after the other deliver its notices."""
+        turn = 0
+        while True:
+            await asyncio.sleep(self.timing.notice_interval)
+            hearing = [name for name, probe in self._probes.items() if probe.hears_notices]
+            if not hearing or self._clock() < self._burst_until:
+                continue  # in a burst, looks come more often than this
+            turn += 1
+            name = hearing[turn % len(hearing)]
+            if not self._probes[name].nudge():
+                self._wakes[name].set()
 
     def _pause(self) -> float:
         if self._clock() < self._burst_until:
@@ -203,7 +219,12 @@ class Watch:
             log.log(level, "probe of %s: %s %s", seen.member.name, seen.outcome.value, seen.detail)
         if self.on_observation is not None:
             self.on_observation(seen)
-        self._judge()
+        # What says the same as before changes nothing but ages, which are judged in the rhythm of `run`.
+        if before is None or (before.outcome, before.report) != (seen.outcome, seen.report) or self._is_old(before):
+            self._judge()
+
+    def _is_old(self, seen: Observation) -> bool:
+        return self._clock() - seen.taken_at > self._policy.max_age
 
     def _judge(self) -> None:
         old = self.topology

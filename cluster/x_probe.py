@@ -21,11 +21,11 @@ from cluster.questions import (
     read_report,
 )
 from xproto.client import Result
-from xproto.errors import RemoteProtocolError, ServerError
+from xproto.errors import ServerError
 from xproto.notices import Notice
 from xproto.session import Session
 
-LOAD_INTERVAL = 2.0  # seconds; weights follow load slowly, and the question is dear for a server with many sessions
+LOAD_INTERVAL = 5.0  # seconds; weights follow load slowly, and the question is dear for a server with many sessions
 
 
 class XProbe:
@@ -58,12 +58,14 @@ class XProbe:
         self._load: int | None = None
         self._load_at = 0.0
         self._asked_load_of: Session | None = None
+        self._said: tuple[object, int | None] = None, None
+        self._report: Report | None = None
 
     async def look(self) -> Observation:
         """Ask once. A failure is an observation too: nothing but cancellation is raised."""
         taken_at = self._clock()
         try:
-            report = await self._report(taken_at + self._timeout)
+            report = await self._ask_within(taken_at + self._timeout)
         except FAILURES as error:
             await self.close()
             outcome, detail = name_failure(error, self._timeout)
@@ -81,19 +83,12 @@ class XProbe:
         open_to_us = session is not None and not session.closed and self._access.login is not None
         return open_to_us and self._question is ASK_GROUP
 
-    async def nudge(self) -> bool:
-        """Have the server deliver the notices it holds, and say whether the session still lives.
+    def nudge(self) -> bool:
+        """Have the member deliver the notices that it holds; return at once, and say whether the session still lives.
 
-        An X session that says nothing gets its notices on a half-second tick; one that speaks gets them at once. The
-        admin command `ping` is the cheapest thing to say.
+        An X session that says nothing gets its notices on a half-second tick; one that speaks gets them at once.
         """
-        if self._session is None:
-            return False
-        try:
-            await self._session.execute("ping", namespace="mysqlx", timeout=self._timeout)
-        except (OSError, TimeoutError, ServerError, RemoteProtocolError):
-            return False  # the next look says what is wrong
-        return True
+        return self._session is not None and self._session.ping()
 
     async def close(self) -> None:
         """End the session, if there is one."""
@@ -101,7 +96,7 @@ class XProbe:
         if session is not None:
             await session.close()
 
-    async def _report(self, deadline: float) -> Report | None:
+    async def _ask_within(self, deadline: float) -> Report | None:
         if self._session is not None and not self._session.closed:
             try:
                 return await self._ask(self._session, deadline)
@@ -140,7 +135,11 @@ class XProbe:
         if session is not self._asked_load_of or self._clock() - self._load_at >= LOAD_INTERVAL:
             self._asked_load_of, self._load_at = session, self._clock()
             self._load = read_load(_one_value(await session.execute(ASK_LOAD, timeout=self._left(deadline))))
-        return read_report(_one_value(result), self._load)
+        # At rest a member says the same for hours: what has been read once need not be read again.
+        said = _one_value(result), self._load
+        if said != self._said or self._report is None:
+            self._said, self._report = said, read_report(*said)
+        return self._report
 
     def _left(self, deadline: float) -> float:
         left = deadline - self._clock()

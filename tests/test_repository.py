@@ -170,9 +170,13 @@ def test_a_wheel_has_the_packages_and_nothing_else(tmp_path: Path) -> None:
     assert top == {*PACKAGES, f"fairlead-{PROJECT['project']['version']}.dist-info"}
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {"xproto/mysqlx.proto", "xproto/mysqlx_pb2.py", "xproto/mysqlx_pb2.pyi"} <= names
-    assert [name for name in names if name.startswith(("tests/", "bench/peers/", "bench/setup/"))] == []
+    assert [
+        name for name in names if name.startswith(("tests/", "bench/figures/", "bench/peers/", "bench/setup/"))
+    ] == []
     modules = {str(path.relative_to(source)) for package in PACKAGES for path in (source / package).rglob("*.py")}
-    assert {name for name in modules if not name.startswith(("bench/peers/", "bench/setup/"))} <= names
+    assert {
+        name for name in modules if not name.startswith(("bench/figures/", "bench/peers/", "bench/setup/"))
+    } <= names
 
 
 def test_make_help_lists_every_target() -> None:
