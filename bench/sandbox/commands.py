@@ -43,6 +43,7 @@ def sandbox(parser: argparse.ArgumentParser) -> Run:
     _action(actions, "stop", "end a member's server in order", member=True)
     _action(actions, "start", "start a member's server and wait until it is ONLINE", member=True)
     _action(actions, "kill", "kill a member's server (SIGKILL)", member=True)
+    _action(actions, "freeze", "stop a member's server where it stands (SIGSTOP)", member=True)
     _action(actions, "switch", "make a member the primary, in order", member=True)
 
     cut = _action(actions, "cut", "drop a member's packets", member=True)
@@ -50,7 +51,9 @@ def sandbox(parser: argparse.ArgumentParser) -> Run:
         "--from", dest="side", required=True, choices=["peers", "clients", "all"], help="cut off from whom"
     )
     cut.add_argument("--direction", choices=["in", "out", "both"], default="both", help="as the member sees it")
-    _action(actions, "heal", "let a member's packets pass again and wait until it is ONLINE", member=True)
+    _action(
+        actions, "heal", "let a member's packets pass and its server go on, and wait until it is ONLINE", member=True
+    )
 
     down = _action(actions, "down", "end it and leave the machine as it was")
     down.add_argument("--purge", action="store_true", help="delete its directory too")
@@ -171,6 +174,10 @@ def _kill(target: Sandbox, arguments: argparse.Namespace) -> int:
     return _timed(lambda: target.kill(arguments.member), f"{arguments.member} killed")
 
 
+def _freeze(target: Sandbox, arguments: argparse.Namespace) -> int:
+    return _timed(lambda: target.freeze(arguments.member), f"{arguments.member} is frozen")
+
+
 def _switch(target: Sandbox, arguments: argparse.Namespace) -> int:
     return _timed(lambda: target.switch(arguments.member), f"{arguments.member} is the primary")
 
@@ -208,6 +215,7 @@ ACTIONS: dict[str, Callable[[Sandbox, argparse.Namespace], int]] = {
     "stop": _stop,
     "start": _start,
     "kill": _kill,
+    "freeze": _freeze,
     "switch": _switch,
     "cut": _cut,
     "heal": _heal,

@@ -137,6 +137,7 @@ class Daemons:
 
     def ask_to_stop(self, name: str) -> Process | None:
         """Tell a member's server to end in order; return its process if it runs."""
+        self.thaw(name)
         process = self.process(name)
         return process if process and send(process, signal.SIGTERM) else None
 
@@ -148,6 +149,18 @@ class Daemons:
         """
         if not wait_gone(process, STOP_TIMEOUT):
             raise SandboxError(f"{name} did not stop within {STOP_TIMEOUT:.0f} s: `fairlead sandbox kill {name}`")
+
+    def freeze(self, name: str) -> None:
+        """Stop a member's server where it stands (SIGSTOP), as a paused machine does."""
+        process = self.process(name)
+        if process:
+            send(process, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let a member's server go on; one that was not frozen takes no notice."""
+        process = self.process(name)
+        if process:
+            send(process, signal.SIGCONT)
 
     def kill(self, name: str) -> None:
         """Kill a member's server; returns at once."""
@@ -161,6 +174,7 @@ class Daemons:
         Raises:
             SandboxError: one outlives even that.
         """
+        self.thaw(name)
         process = self.process(name)
         if process and orderly and send(process, signal.SIGTERM):
             wait_gone(process, END_TIMEOUT)

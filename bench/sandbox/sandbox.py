@@ -214,6 +214,12 @@ class Sandbox:
             member_named(record, name)
             daemons_of(self.layout, record).kill(name)
 
+    def freeze(self, name: str) -> None:
+        """Stop a member's server where it stands, as a paused machine does, until it is healed."""
+        with self._life.held() as record:
+            member_named(record, name)
+            daemons_of(self.layout, record).freeze(name)
+
     def switch(self, name: str) -> None:
         """Make a member the primary in order, and return when it takes writes."""
         record = self._life.running()
@@ -239,7 +245,7 @@ class Sandbox:
                 raise
 
     def heal(self, name: str, *, wait: bool = True) -> None:
-        """Let a member's packets pass again.
+        """Let a member's packets pass again, and its server go on.
 
         Args:
             wait: return when it is ONLINE; it is made to join again where it has given up by itself.
@@ -248,6 +254,7 @@ class Sandbox:
             member_named(record, name)
             network_of(record).heal(record, name)
             self.layout.write_note(f"{name}.cut", {})
+            daemons_of(self.layout, record).thaw(name)
         if not wait or daemons_of(self.layout, record).process(name) is None:
             return
         group_of(self.layout, record).bring_online(name, ONLINE_TIMEOUT, joins_by_itself=False)
