@@ -71,6 +71,10 @@ lock: ## the lock files again from pyproject.toml (UPGRADE=1 for the newest vers
 proto: venv ## the generated code of the X Protocol's messages
 	@$(HERE) $(BIN)/python -m xproto.generate
 
+.PHONY: docs
+docs: venv ## docs/states.md again from the code
+	@$(HERE) $(BIN)/python -m bench.setup.state_tables
+
 .PHONY: clean
 clean: ## removes what these commands made here (caches in the home directory stay)
 	@$(HERE) rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

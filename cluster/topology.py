@@ -17,7 +17,7 @@ class Trust(Enum):
     """How far a topology can be relied upon."""
 
     QUORUM = "quorum"  # a view with a majority speaks: roles are facts
-    NO_QUORUM = "no-quorum"  # members answer, and none of them belongs to a majority: nobody is offered
+    NO_QUORUM = "no-quorum"  # members answer, and none of them belongs to a majority: `QuorumPolicy` says what is done
     BLIND = "blind"  # no member could be asked: what was last known is neither confirmed nor refuted
 
 

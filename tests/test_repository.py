@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from bench.setup import state_tables
+
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
@@ -189,6 +191,17 @@ def test_make_help_lists_every_target() -> None:
     listed = subprocess.run(make, env=environment, capture_output=True, text=True, check=True).stdout
     assert {line.split()[1] for line in listed.splitlines()} == set(phony)
     assert {"demo", "test", "check", "venv", "lock", "proto", "clean", "help"} <= set(phony)
+
+
+def test_nothing_is_decided_by_the_wall_clock() -> None:
+    """A step of the clock must do no harm: ages and deadlines are monotonic, and only a zone's first serial is not."""
+    asking = re.compile(r"\btime\.time\b|datetime\.(now|utcnow)|\bfrom time import\b")
+    shipped = [path for package in ("xproto", "cluster", "srv", "router") for path in (ROOT / package).glob("*.py")]
+    assert {path.name for path in shipped if asking.search(path.read_text())} == {"controller.py"}
+
+
+def test_the_state_tables_are_what_the_code_says() -> None:
+    assert state_tables.FILE.read_text(encoding="utf-8") == state_tables.write(), "run `make docs`"
 
 
 def test_ci_runs_what_a_developer_runs() -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import pytest
+
 from cluster.access import Access
 from cluster.members import Endpoint, Member, Role
 from cluster.observations import Outcome
@@ -57,11 +59,12 @@ def names(topology: Topology) -> tuple[list[str], list[str]]:
     return [one.member.name for one in writers], [one.member.name for one in readers]
 
 
-async def test_a_notice_from_one_member_has_all_looked_at() -> None:
+@pytest.mark.parametrize("change", GroupChange)
+async def test_a_notice_from_one_member_has_all_looked_at(change: GroupChange) -> None:
     async with group(SLOW) as (watch, members):
         for one in members:
             one.say(UP1, writable=one.number == 1)
-        members[2].notify(NOTICE)
+        members[2].notify(GroupReplicationStateChanged(change, "v:1"))
         await until(lambda: names(watch.topology)[0] == ["mysql-1"], "the new primary is offered")
 
 
