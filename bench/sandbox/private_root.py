@@ -34,7 +34,7 @@ def ensure(cache: Path, kind: str, recipe: Sequence[str], build: Callable[[Path]
         kind: the first part of that name.
         recipe: what it is made of; another recipe is another root.
         build: makes `root` in the directory that it is given; that becomes the root when it returns.
-        refusal: what to say to a user who is not root.
+        refusal: what to say to a user who is not root; empty where any user can build it.
 
     Raises:
         SandboxError: it cannot be made here; says what is missing.
@@ -43,7 +43,7 @@ def ensure(cache: Path, kind: str, recipe: Sequence[str], build: Callable[[Path]
     root = cache / f"{kind}-{digest}"
     if root.is_dir():
         return root
-    if os.geteuid() != 0:
+    if refusal and os.geteuid() != 0:
         raise SandboxError(refusal)
     with locked(cache / f"{kind}.lock"):
         if root.is_dir():

@@ -2,6 +2,7 @@
 # Writes the lock files again from pyproject.toml, with `uv`; arguments go to it (--upgrade).
 #
 # Three locks, the wider first so that the others agree with it: development, what a user runs, what builds a wheel.
+# And one that agrees with none of them: the connectors that the tests run in an environment of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -28,3 +29,4 @@ compile() {
 compile requirements-dev.lock pyproject.toml --extra demo --group dev "$@"
 compile requirements.lock pyproject.toml --constraint requirements-dev.lock "$@"
 compile requirements-build.lock --group build --constraint requirements-dev.lock "$@"
+compile requirements-connectors.lock --group connectors "$@"

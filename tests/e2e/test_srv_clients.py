@@ -1,162 +1,98 @@
-"""The published records as clients use them: the real mysql client, sent to members by role name alone."""
+"""The published records as clients use them that nobody here wrote: sent to members by role name alone."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
+from bench.sandbox.errors import SandboxError
+from tests.e2e.publishing import DOMAIN, Publisher, names, published, until, uuids
+from tests.e2e.srv_clients import CLIENTS, Client
+
 pytestmark = pytest.mark.sandbox
 
-DOMAIN = "demo.fairlead.test"
-PRIMARY = f"_mysql._tcp.primary.{DOMAIN}"
-REPLICAS = f"_mysql._tcp.replicas.{DOMAIN}"
-MEMBERS = f"_mysql._tcp.{DOMAIN}"
-FAIRLEAD = Path(sys.executable).with_name("fairlead")
-PATIENCE = 30.0  # seconds until a test gives up
-# Puts the first path in the place of the second, for one process and its children only.
-WITH_MOUNT = ("unshare", "--mount", "sh", "-ec", 'mount --bind "$1" "$2"; shift 2; exec "$@"', "sh")
-
-Value = TypeVar("Value")
+PRIMARY = f"primary.{DOMAIN}"
+REPLICAS = f"replicas.{DOMAIN}"
+ENOUGH = 16  # connections; that all of them get the same one of two alike happens once in 32768 times
 
 
-def until(read: Callable[[], Value], wanted: Callable[[Value], bool]) -> Value:
-    """Read again and again until the value is as wanted; the last one is in the complaint if it never is."""
-    deadline = time.monotonic() + PATIENCE
-    while not wanted(value := read()):
-        assert time.monotonic() < deadline, f"still {value!r} after {PATIENCE} s"
-        time.sleep(0.02)
-    return value
-
-
-class Publisher:
-    """`fairlead srv serve` for a sandbox, on port 53 of the address that members and clients see this machine at."""
-
-    def __init__(self, group: Any, log: Path, *, listed: int | None = None, hosts: Path | None = None) -> None:
-        account = group.accounts["probe"]
-        members = [f"{member.name}={member.host}:{member.port}/{member.x_port}" for member in group.members[:listed]]
-        self.address = group.host_address
-        self._log = log
-        with log.open("w") as stderr:
-            self._process = subprocess.Popen(
-                [
-                    *((*WITH_MOUNT, str(hosts), "/etc/hosts") if hosts else ()),
-                    *(str(FAIRLEAD), "srv", "serve", "--domain", DOMAIN, "--listen", f"{self.address}:53"),
-                    *(word for member in members for word in ("--member", member)),
-                    *("--probe-user", account.user, "--probe-password-file", str(account.password_file)),
-                ],
-                stderr=stderr,
-            )
-
-    def targets(self, name: str) -> list[str]:
-        """The labels at a name, as `fairlead resolve` has them."""
-        done = subprocess.run(
-            [str(FAIRLEAD), "resolve", name, "--resolver", self.address, "--json"],
-            check=False,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-        (lookup,) = json.loads(done.stdout)
-        assert lookup["outcome"] in ("answer", "empty", "servfail", "timeout"), lookup
-        return sorted(target["name"].partition(".")[0] for target in lookup["targets"])
-
-    def stop(self) -> tuple[int, str]:
-        """End it, and return its status and log."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE), self._log.read_text()
-
-
-@pytest.fixture
-def publisher(group: Any, tmp_path: Path) -> Iterator[Publisher]:
-    """A publisher of the group that has found its roles."""
-    one = Publisher(group, tmp_path / "publisher.log")
-    try:
-        until(lambda: one.targets(PRIMARY), lambda found: len(found) == 1)
+@pytest.fixture(scope="module")
+def publisher(sandbox: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
+    with published(sandbox, tmp_path_factory.mktemp("publisher")) as one:
         yield one
-    finally:
-        status, log = one.stop()
-    assert status == 0, log
-    assert "Traceback" not in log, log
+
+
+@pytest.fixture(scope="module", params=CLIENTS)
+def client(request: pytest.FixtureRequest, sandbox: Any, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    try:
+        return CLIENTS[request.param](sandbox, tmp_path_factory.mktemp(request.param))
+    except SandboxError as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.fixture
-def reached(group: Any, publisher: Publisher, tmp_path: Path) -> Callable[[str], str]:
-    """Connects with the mysql client to an SRV name, and returns the UUID of the server that it got to."""
-    root = group.root or Path("/")
-    etc = tmp_path / "etc"
-    shutil.copytree(root / "etc", etc, symlinks=True, ignore_dangling_symlinks=True)
-    resolv = etc / "resolv.conf"
-    resolv.unlink(missing_ok=True)
-    resolv.write_text(f"nameserver {publisher.address}\noptions timeout:1 attempts:2\n", encoding="ascii")
-    account = group.accounts["app"]
-
-    def connect(name: str) -> str:
-        done = subprocess.run(
-            [
-                *WITH_MOUNT,
-                *(str(etc), str(root / "etc")),
-                *group.env()["mysql_client"],
-                *("--no-defaults", f"--dns-srv-name={name}", f"--user={account.user}", "--connect-timeout=5"),
-                *("--batch", "--skip-column-names", "--execute=SELECT @@server_uuid"),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            env=os.environ | {"MYSQL_PWD": account.password},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    return connect
+def clients(sandbox: Any, tmp_path: Path) -> dict[str, Client]:
+    """Those that can be had here, for tests that change the group and do so once for all."""
+    found = {}
+    for name, make in CLIENTS.items():
+        (tmp_path / name).mkdir()
+        try:
+            found[name] = make(sandbox, tmp_path / name)
+        except SandboxError:
+            continue  # `client` says why
+    return found
 
 
-def uuids(group: Any, role: str | None = None) -> set[str]:
-    return {row.uuid for row in group.status().members if role in (None, row.role)}
+def reached(client: Client, publisher: Publisher, suffix: str, count: int) -> set[str]:
+    """UUIDs of the servers that a client gets to; every connection of it is encrypted."""
+    found = client.reached(suffix, count, publisher.address)
+    assert all(one.cipher for one in found), found
+    return {one.uuid for one in found}
 
 
-def names(group: Any, role: str) -> list[str]:
-    return sorted(row.name for row in group.status().members if row.role == role)
+def test_a_client_finds_members_by_role_name(group: Any, publisher: Publisher, client: Client) -> None:
+    publisher.wait_for(group)
+    assert reached(client, publisher, PRIMARY, 3) == uuids(group, "PRIMARY")
+    assert reached(client, publisher, REPLICAS, ENOUGH) == uuids(group, "SECONDARY")
+    assert reached(client, publisher, DOMAIN, 3) <= uuids(group)
 
 
-def test_the_mysql_client_finds_members_by_role_name(group: Any, reached: Callable[[str], str]) -> None:
-    assert {reached(PRIMARY) for _ in range(3)} == uuids(group, "PRIMARY")
-    assert {reached(REPLICAS) for _ in range(5)} <= uuids(group, "SECONDARY")
-    assert {reached(MEMBERS) for _ in range(3)} <= uuids(group)
-
-
-def test_a_switchover_moves_the_names(group: Any, publisher: Publisher, reached: Callable[[str], str]) -> None:
+def test_a_switchover_moves_the_names(group: Any, publisher: Publisher, clients: dict[str, Client]) -> None:
     (old,), (new, *_) = names(group, "PRIMARY"), names(group, "SECONDARY")
-    group.switch(new)
-    try:
-        until(lambda: publisher.targets(PRIMARY), lambda found: found == [new])
-        until(lambda: publisher.targets(REPLICAS), lambda found: old in found and new not in found)
-        assert {reached(PRIMARY)} == uuids(group, "PRIMARY")
-        assert {reached(REPLICAS) for _ in range(5)} <= uuids(group, "SECONDARY")
-    finally:
-        group.switch(old)
-    until(lambda: publisher.targets(PRIMARY), lambda found: found == [old])
-    assert {reached(PRIMARY)} == uuids(group, "PRIMARY")
+    for primary in (new, old):
+        group.switch(primary)
+        assert names(group, "PRIMARY") == [primary]
+        publisher.wait_for(group)
+        for name, client in clients.items():
+            assert reached(client, publisher, PRIMARY, 1) == uuids(group, "PRIMARY"), name
+            assert reached(client, publisher, REPLICAS, 4) <= uuids(group, "SECONDARY"), name
+
+
+def test_a_killed_member_is_passed_over(group: Any, publisher: Publisher, clients: dict[str, Client]) -> None:
+    publisher.wait_for(group)
+    killed = names(group, "SECONDARY")[-1]
+    uuid = group.status().member(killed).uuid
+    alive, other_replicas = uuids(group) - {uuid}, uuids(group, "SECONDARY") - {uuid}
+    group.kill(killed)
+    until(lambda: publisher.targets(f"_mysql._tcp.{REPLICAS}"), lambda found: killed not in found)
+    # The name of all members lists who is there, not who is well: a client has to go on to the next one by itself.
+    assert killed in publisher.targets(f"_mysql._tcp.{DOMAIN}")
+    for name, client in clients.items():
+        assert reached(client, publisher, DOMAIN, ENOUGH) == alive, name
+        assert reached(client, publisher, REPLICAS, 3) == other_replicas, name
 
 
 def test_an_unlisted_member_is_published_from_the_groups_own_view(group: Any, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"  # the view names members by their host names, which this machine need not know
     hosts.write_text("".join(f"{member.host} {member.name}\n" for member in group.members), encoding="ascii")
-    one = Publisher(group, tmp_path / "publisher.log", listed=1, hosts=hosts)
+    one = Publisher(group, tmp_path / "publisher.log", listed=1, hosts=hosts, port=5353)
     try:
-        found = until(lambda: one.targets(MEMBERS), lambda found: len(found) == len(group.members))
+        found = until(lambda: one.targets(f"_mysql._tcp.{DOMAIN}"), lambda found: len(found) == len(group.members))
         assert group.members[0].name in found
-        until(lambda: one.targets(PRIMARY) + one.targets(REPLICAS), lambda all_: len(all_) == len(group.members))
+        one.wait_for(group)
     finally:
         status, log = one.stop()
     assert status == 0, log
