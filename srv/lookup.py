@@ -13,7 +13,7 @@ from srv.names import ROOT, is_within
 from srv.records import AddressRecord, Kind, NameRecord, Rcode, RRset, SoaRecord, SrvRecord
 from srv.wire import Reply
 
-ALIAS_LIMIT = 8  # CNAMEs followed for one name, within one response and across several; more is a loop or a mistake
+ALIAS_LIMIT = 8  # CNAMEs followed for one name, over all responses; more is a loop or a mistake
 TOO_MANY_ALIASES = f"more than {ALIAS_LIMIT} aliases, or a loop"
 
 
@@ -75,8 +75,8 @@ class Lookup:
 class Finding:
     """What one response says about one name and type. `ttl` is the records', or the negative answer's where given.
 
-    `owner`: the name that the aliases in the response lead to. `leads_on`: the response says nothing of that name, so
-    that it must be asked for next; `ttl` is then that of the aliases.
+    `owner`: the name that the response's `aliases`, so many, lead to. `leads_on`: the response says nothing of that
+    name, so that it must be asked for next; `ttl` is then that of the aliases.
     """
 
     outcome: Outcome
@@ -84,6 +84,7 @@ class Finding:
     ttl: int | None = None
     detail: str = ""
     owner: str = ""
+    aliases: int = 0
     leads_on: bool = False
 
 
@@ -106,7 +107,7 @@ def find(reply: Reply, name: str, kind: Kind) -> Finding:
         rrset = at.get((owner, kind))
         if rrset is not None and rrset.records:
             records = tuple(record for record in rrset.records if isinstance(record, SrvRecord | AddressRecord))
-            return Finding(Outcome.ANSWER, records, min([*ttls, rrset.ttl]), owner=owner)
+            return Finding(Outcome.ANSWER, records, min([*ttls, rrset.ttl]), owner=owner, aliases=len(ttls))
         alias = at.get((owner, Kind.CNAME))
         if alias is None:
             break
@@ -118,7 +119,7 @@ def find(reply: Reply, name: str, kind: Kind) -> Finding:
         return Finding(Outcome.SERVFAIL, detail="it only refers to other servers: it does not resolve for others")
     if owner != name and not _is_denied(reply, owner):
         detail = f"an alias leads to {owner}, of which it says nothing"
-        return Finding(Outcome.SERVFAIL, (), min(ttls), detail, owner, leads_on=True)
+        return Finding(Outcome.SERVFAIL, (), min(ttls), detail, owner, len(ttls), leads_on=True)
     negative = _negative_ttl(reply)
     return Finding(Outcome.EMPTY, ttl=None if negative is None else min([*ttls, negative]), owner=owner)
 

@@ -190,21 +190,22 @@ class Resolver:
 
     async def _ask(self, name: str, kind: Kind, conf: ResolvConf) -> _Heard:
         """Ask for a name, and for what its aliases lead to where the response with them does not tell."""
-        owner, aliases = name, list[int]()
-        for _ in range(ALIAS_LIMIT):
+        owner, ttls, aliases = name, list[int](), 0
+        while True:
             heard = await self._ask_as_it_stands(owner, kind, conf)
             finding = heard.finding
+            aliases += finding.aliases
+            if aliases > ALIAS_LIMIT:
+                return _Heard(Finding(Outcome.SERVFAIL, detail=TOO_MANY_ALIASES), None, TOO_MANY_ALIASES)
             if not finding.leads_on:
                 break
             owner = finding.owner
-            aliases.append(finding.ttl or 0)
-        else:
-            return _Heard(Finding(Outcome.SERVFAIL, detail=TOO_MANY_ALIASES), None, TOO_MANY_ALIASES)
-        if not finding.outcome.is_decided and aliases:
+            ttls.append(finding.ttl or 0)
+        if ttls and not finding.outcome.is_decided:
             return replace(heard, detail=f"an alias leads to {owner}: {heard.detail or finding.outcome.value}")
         if finding.ttl is None:
             return heard
-        return replace(heard, finding=replace(finding, ttl=min([*aliases, finding.ttl])))
+        return replace(heard, finding=replace(finding, ttl=min([*ttls, finding.ttl])))
 
     async def _ask_as_it_stands(self, name: str, kind: Kind, conf: ResolvConf) -> _Heard:
         """Ask one name server after the other until one decides the question."""

@@ -90,7 +90,7 @@ async def test_aliases_in_a_circle_of_responses_end(scripted: Any) -> None:
     scripted.udp = circle
     lookup = await look(scripted, name="a.test")
     assert (lookup.outcome, lookup.detail) == (Outcome.SERVFAIL, "more than 8 aliases, or a loop")
-    assert len(scripted.asked) == 8
+    assert len(scripted.asked) == 9
 
 
 async def test_where_an_alias_leads_and_nobody_tells_is_said(scripted: Any) -> None:
