@@ -103,7 +103,8 @@ def start_bind(
     """
     host, port = where = address or free_address()
     statements = [f'zone "{zone}" {{ type primary; file "{zone}.zone"; }};' for zone in zones]
-    listen = f"listen-on port {port} {{ {host}; }}; listen-on-v6 {{ none; }};"
+    here, not_here = ("listen-on-v6", "listen-on") if ":" in host else ("listen-on", "listen-on-v6")
+    listen = f"{here} port {port} {{ {host}; }}; {not_here} {{ none; }};"
     paths = f'directory "{HOME}"; pid-file none; session-keyfile none; dnssec-validation no;'
     text = "\n".join([f"options {{ {listen} {paths} {options} }};", "controls {};", *statements, config])
     _prepare(directory, zones, "named.conf", text)
@@ -186,7 +187,7 @@ def start_pdns(
 def free_address(host: str = "127.0.0.1") -> Address:
     """A port that was free for UDP and TCP a moment ago."""
     while True:
-        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        with socket.socket(_family(host), socket.SOCK_DGRAM) as udp, socket.socket(_family(host)) as tcp:
             udp.bind((host, 0))
             port = int(udp.getsockname()[1])
             try:
@@ -194,6 +195,10 @@ def free_address(host: str = "127.0.0.1") -> Address:
             except OSError:
                 continue
             return host, port
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _started(server: NameServer, ready: str) -> NameServer:
@@ -232,7 +237,7 @@ def _run(directory: Path, argv: Sequence[str]) -> None:
 
 def _answers(address: Address, zone: str) -> bool:
     query = Query(os.getpid() & 0xFFFF, Question(zone, Kind.SOA), recursion_desired=True)
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    with socket.socket(_family(address[0]), socket.SOCK_DGRAM) as sock:
         sock.settimeout(REPLY_TIMEOUT)
         try:
             sock.connect(address)

@@ -257,6 +257,15 @@ def test_a_frozen_server_beside_one_that_answers(servers: dict[str, NameServer],
         silent.thaw()
 
 
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_name_server_at_an_ipv6_address(tmp_path: Path, servers: dict[str, NameServer], kind: str) -> None:
+    there = KINDS[kind](tmp_path / kind, {ZONE: RECORDS}, address=free_address("::1"))
+    try:
+        assert len(targets(look(f"_mysql._tcp.many.{ZONE}", there))) == MANY
+    finally:
+        there.stop()
+
+
 def test_a_server_that_is_gone_is_known_at_once_and_the_next_is_asked(servers: dict[str, NameServer]) -> None:
     with tempfile.TemporaryDirectory(prefix="fl-dns-", dir="/tmp") as directory:
         gone = start_knot(Path(directory) / "gone", {ZONE: RECORDS})
