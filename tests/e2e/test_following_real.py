@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import pytest
 from bench.demo.drivers import BlockingConnection, DriverError
 from bench.demo.stage import arrange
 from bench.peers.nameservers import Address, NameServer, free_address, start_knot
+from bench.sandbox.processes import spawn
 from bench.sandbox.sandbox import Sandbox
 from router.api import NoRouterError, fetch
 from tests.e2e.routing import RO_PORT, RW_PORT, Stage, until
@@ -73,9 +77,9 @@ def _pour(source: socket.socket, sink: socket.socket) -> None:
 class Dns:
     """The zone of a group, in a real name server that can be stopped and started at the same address."""
 
-    def __init__(self, directory: Path, stage: Stage, ttl: int) -> None:
+    def __init__(self, directory: Path, stage: Stage, ttl: int, address: Address) -> None:
         self._directory, self._ttl = directory, ttl
-        self.address = free_address()
+        self.address = address
         self.records: dict[str, list[str]] = {one.name: [one.host] for one in stage.sandbox.members}
         self.ports = {one.name: (one.port, one.x_port) for one in stage.sandbox.members}
         self._serial = 0
@@ -113,7 +117,7 @@ class Dns:
 
 
 @pytest.fixture
-def stage(group: Sandbox, tmp_path: Path) -> Iterator[Stage]:
+def stage(group: Sandbox, peers: Path, tmp_path: Path) -> Iterator[Stage]:
     """A group and addresses for a router; nothing runs yet."""
     one = arrange(group, tmp_path)
     try:
@@ -123,8 +127,8 @@ def stage(group: Sandbox, tmp_path: Path) -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
-def named(stage: Stage, directory: Path, *, ttl: int) -> Iterator[Dns]:
-    one = Dns(directory, stage, ttl)
+def named(stage: Stage, directory: Path, *, ttl: int, address: Address | None = None) -> Iterator[Dns]:
+    one = Dns(directory, stage, ttl, address or free_address())
     try:
         yield one
     finally:
@@ -133,19 +137,19 @@ def named(stage: Stage, directory: Path, *, ttl: int) -> Iterator[Dns]:
 
 def start_router(stage: Stage, directory: Path, dns: Dns, **options: object) -> None:
     """A router with these options for its cluster, that offers every member."""
+    launch_router(stage, directory, srv=f'"{ZONE}"', resolvers=f'["{dns.address[0]}:{dns.address[1]}"]', **options)
+    until(lambda: len(offered(stage)) == len(stage.sandbox.members), "every member is offered")
+
+
+def launch_router(stage: Stage, directory: Path, *before: str, **options: object) -> None:
+    """A router with these options for its cluster; what stands before its command becomes it."""
     probe = stage.sandbox.accounts["probe"]
-    settings = {
-        "srv": f'"{ZONE}"',
-        "resolvers": f'["{dns.address[0]}:{dns.address[1]}"]',
-        "probe_user": f'"{probe.user}"',
-        "probe_password_file": f'"{probe.password_file}"',
-        **options,
-    }
+    settings = {"probe_user": f'"{probe.user}"', "probe_password_file": f'"{probe.password_file}"', **options}
     file = directory / "router.toml"
     file.write_text("\n".join(["[clusters.main]", *(f"{key} = {value}" for key, value in settings.items()), ""]))
     where = ["--bind", stage.address, "--admin", stage.admin]
-    stage.children.start("router", ["router", "--config", str(file), *where])
-    until(lambda: len(offered(stage)) == len(stage.sandbox.members), "every member is offered")
+    argv = [*before, sys.executable, "-m", "router.cli", "router", "--config", str(file), *where]
+    stage.children.running["router"] = spawn(argv, dict(os.environ), stage.children.log("router"))
 
 
 def cluster(stage: Stage) -> dict[str, Any]:
@@ -367,3 +371,22 @@ def test_a_frozen_name_server_is_an_outage_like_any_other(stage: Stage, tmp_path
         until(lambda: metric(stage, "fairlead_dns_stale") == 0, "both names are answered", timeout=10)
         assert since(thawed) < 1.1 + PROMPT
         assert sorted(news(stage)) == ["found"] * 2 + ["kept"] * 2 + ["renewed"] * 2
+
+
+def test_a_relative_name_is_found_as_resolv_conf_says_also_when_that_changes(stage: Stage, tmp_path: Path) -> None:
+    domain, suffix = ZONE.split(".")
+    conf = tmp_path / "resolv.conf"
+    mounted = 'mount --bind "$1" /etc/resolv.conf; shift; exec "$@"'
+    unshare = shutil.which("unshare")
+    assert unshare
+    with named(stage, tmp_path, ttl=1, address=("127.0.53.54", 53)) as dns:
+        dns.start()
+        conf.write_text(f"nameserver {dns.address[0]}\nsearch elsewhere.{ZONE}\noptions ndots:5 timeout:1\n")
+        before = (unshare, "--mount", "sh", "-ec", mounted, "sh", str(conf))
+        launch_router(stage, tmp_path, *before, srv=f'"{domain}"', dns_ttl_ceiling=1)
+        until(lambda: {one["outcome"] for one in cluster(stage)["dns"]} == {"refused"}, "it is searched for in vain")
+        conf.write_text(f"nameserver {dns.address[0]}\nsearch elsewhere.{ZONE} {suffix}\noptions ndots:5 timeout:1\n")
+        until(lambda: len(offered(stage)) == 3, "every member is offered")
+        assert served_by(stage, RW_PORT) == uuid(stage, "mysql-0")
+        assert {one["name"] for one in cluster(stage)["dns"]} == {f"_mysql._tcp.{domain}", f"_mysqlx._tcp.{domain}"}
+        assert {one["name"] for one in cluster(stage)["members"]} == {f"mysql-{number}.{ZONE}" for number in range(3)}
