@@ -184,26 +184,24 @@ class _RouterCollector(Collector):
                 for (member, outcome), count in looks.counts.items()
             ],
         )
-        names = [
-            (n, following.state) for n, watcher in self._router.watchers.items() for following in watcher.names.values()
-        ]
+        names = [(n, following) for n, watcher in self._router.watchers.items() for following in watcher.names.values()]
         yield _gauge(
             "dns_stale",
             "1 while an earlier answer stands in for one that cannot be had.",
             ["cluster", "name"],
-            [([n, state.name], state.is_stale) for n, state in names],
+            [([n, one.name], one.state.is_stale) for n, one in names],
         )
         yield _gauge(
             "dns_answer_age_seconds",
             "Time since the name was last answered.",
             ["cluster", "name"],
-            [([n, state.name], age) for n, state in names if (age := state.age(now)) is not None],
+            [([n, one.name], age) for n, one in names if (age := one.state.age(now)) is not None],
         )
         yield _counter(
             "dns_lookups",
-            "Looks at the name.",
-            ["cluster", "name"],
-            [([n, state.name], state.looks) for n, state in names],
+            "Looks at the name, by how they ended.",
+            ["cluster", "name", "outcome"],
+            [([n, one.name, outcome.value], count) for n, one in names for outcome, count in one.counts.items()],
         )
 
 

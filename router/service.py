@@ -136,9 +136,10 @@ class Router:
     def _make_ports(self, sockets: Mapping[str, socket.socket], attaching: asyncio.TaskGroup) -> None:
         for name, chosen in self.settings.routes.items():
             cluster = self.settings.cluster_of(chosen)
-            watch = self.watchers[cluster].watch
+            watcher = self.watchers[cluster]
+            watch = watcher.watch
             route = route_of(name, chosen, self.settings.clusters[cluster])
-            port = Port(route, lambda watch=watch: watch.topology, attaching)  # type: ignore[misc]
+            port = Port(route, lambda watch=watch: watch.topology, attaching, watcher.suspect)  # type: ignore[misc]
             watch.subscribe(lambda _, new, port=port: port.topology_changed(new))  # type: ignore[misc]
             self.listeners[name] = Listener(port, sockets[name])
 
@@ -174,12 +175,25 @@ def raise_descriptor_limit() -> None:
 
 def _watcher(cluster: ClusterSettings, password: str | None, looks: Looks) -> Watcher:
     login = Login(cluster.probe_user, password or "") if cluster.probe_user else None
+
+    def observed(seen: Observation) -> None:
+        looks.add(seen)
+        watcher.observed(seen)
+
     watch = Watch(
         Access(login),
         timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
         policy=cluster.policy,
-        on_observation=looks.add,
+        on_observation=observed,
     )
-    nameservers = [(server.host, server.port) for server in cluster.resolvers]
-    resolver = Resolver(nameservers) if nameservers else Resolver()
-    return Watcher(cluster.srv, resolver, watch, keep_last_good=cluster.dns_keep_last_good)
+    nameservers = [(server.host, server.port) for server in cluster.resolvers] or None
+    resolver = Resolver(nameservers, timeout=cluster.dns_timeout, attempts=cluster.dns_attempts)
+    watcher = Watcher(
+        cluster.srv,
+        resolver,
+        watch,
+        floor=cluster.dns_ttl_floor,
+        ceiling=cluster.dns_ttl_ceiling,
+        keep_last_good=cluster.dns_keep_last_good,
+    )
+    return watcher

@@ -69,12 +69,20 @@ class Port:
         route: what the port stands for.
         topology: gives the cluster's latest topology.
         tasks: owns the tasks of sessions that are not attached yet.
+        on_dial_failure: told of each member that is offered and cannot be connected to.
     """
 
-    def __init__(self, route: Route, topology: Callable[[], Topology], tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        route: Route,
+        topology: Callable[[], Topology],
+        tasks: asyncio.TaskGroup,
+        on_dial_failure: Callable[[Member], None] = lambda _: None,
+    ) -> None:
         self.route = route
         self.tasks = tasks
         self.topology = topology
+        self.on_dial_failure = on_dial_failure
         self.sessions: dict[int, Session] = {}
         self.tally = Tally()
         self.parked_now = 0
@@ -273,6 +281,7 @@ class Session:
             return f"{member.name} is no longer offered"
         failures = self.port.tally.dial_failures
         failures[member.name] = failures.get(member.name, 0) + 1
+        self.port.on_dial_failure(member)
         return failure
 
     def _still_wanted(self, candidate: Candidate) -> bool:

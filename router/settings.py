@@ -93,7 +93,8 @@ class ClusterSettings(_Table):
     """`[clusters.NAME]`: where a cluster's members are learned and how they are asked."""
 
     srv: Annotated[str, Field(min_length=1, max_length=240)]
-    """The cluster's domain: `_mysql._tcp.` and `_mysqlx._tcp.` are put before it."""
+    """The cluster's domain: `_mysql._tcp.` and `_mysqlx._tcp.` are put before it. With a final dot the search list of
+    /etc/resolv.conf is left alone; without `resolvers` it is followed otherwise."""
     resolvers: tuple[Annotated[Endpoint, _address(DNS_PORT)], ...] = ()
     """DNS servers, `ADDRESS[:PORT]`, tried in this order. Empty: those of /etc/resolv.conf."""
     probe_user: str = ""
@@ -120,6 +121,16 @@ class ClusterSettings(_Table):
     """Seconds for which the last known roles serve new sessions while no member can be asked."""
     dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = 3600.0
     """Seconds for which the last good DNS answer stands while there is no new one."""
+    dns_ttl_floor: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
+    """Seconds between two looks at a name, whatever its TTL and however often members fail."""
+    dns_ttl_ceiling: Annotated[float, Field(ge=0.1, le=86400)] = 60.0
+    """Seconds between two looks at a name at most, whatever its TTL."""
+    dns_timeout: Annotated[float, Field(ge=0.05, le=60)] | None = None
+    """Seconds for one question to one DNS server. Left out: `options timeout` of /etc/resolv.conf where its servers
+    are asked, else 1."""
+    dns_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
+    """Rounds over all DNS servers. Left out: `options attempts` of /etc/resolv.conf where its servers are asked,
+    else 2."""
 
     @property
     def policy(self) -> Policy:
@@ -137,17 +148,21 @@ class ClusterSettings(_Table):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        name = self.srv.rstrip(".").lower()
+        name = self.srv.removesuffix(".").lower()
+        end = "." if self.srv.endswith(".") else ""
         for service in SERVICES:
             name = name.removeprefix(f"{service}.")
         try:
             if not name.isascii() or any(character.isspace() for character in name):
                 raise ValueError("it has characters that no host name has")
-            object.__setattr__(self, "srv", canonical(name))
+            object.__setattr__(self, "srv", canonical(name) + end)
         except ValueError as exc:
             raise _WrongError(
                 "srv", f"{self.srv!r} is not a domain name ({exc}); write one like db.example.com"
             ) from exc
+        if self.dns_ttl_floor > self.dns_ttl_ceiling:
+            limits = f"{self.dns_ttl_floor:g} is above dns_ttl_ceiling, {self.dns_ttl_ceiling:g}"
+            raise _WrongError("dns_ttl_floor", f"{limits}; the floor must not be above the ceiling")
         if "\0" in self.probe_user:
             raise _WrongError("probe_user", "must not contain a zero byte")
         return self

@@ -29,11 +29,21 @@ def resolve(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
 
     Exit status 0: there is an answer; 1: decidedly not (no such name, an empty set, "."); 2: cannot tell.
     """
-    parser.add_argument("name", help="an SRV name (_mysql._tcp.…), or a cluster's domain for all its names")
     parser.add_argument(
-        "--resolver", metavar="ADDR[:PORT]", help="ask this name server (default: those of /etc/resolv.conf)"
+        "name",
+        help="an SRV name (_mysql._tcp.…), or a cluster's domain for all its names; with a final dot it is not searched"
+        " for under the domains of /etc/resolv.conf",
     )
-    parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="a try (default: 1)")
+    parser.add_argument(
+        "--resolver",
+        action="append",
+        metavar="ADDR[:PORT]",
+        help="ask this name server for the name as it stands; may be repeated (default: /etc/resolv.conf, with its"
+        " search list)",
+    )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="a try (default: what /etc/resolv.conf says, else 1)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return _resolve
 
@@ -97,9 +107,11 @@ def _resolve(args: argparse.Namespace) -> int:
     try:
         name = canonical(args.name)
         names = [name] if name.startswith("_") else [canonical(each) for each in service_names(name).values()]
-        if not 0 < args.timeout < math.inf:
+        if args.name.endswith("."):
+            names = [f"{each}." for each in names]
+        if args.timeout is not None and not 0 < args.timeout < math.inf:
             raise ValueError(f"--timeout {args.timeout:g}: wanted a number of seconds above zero")
-        nameservers = [_address(args.resolver, DNS_PORT)] if args.resolver else None
+        nameservers = [_address(text, DNS_PORT) for text in args.resolver] if args.resolver else None
         resolver = Resolver(nameservers, timeout=args.timeout)
     except ValueError as exc:
         print(f"fairlead resolve: {exc}", file=sys.stderr)

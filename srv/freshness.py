@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from srv.lookup import Answer, Lookup, Outcome, Target
 
 JITTER = 0.1  # share of the wait; keeps many routers from asking in step
+RETRY_CEILING = 5.0  # seconds between two looks at a name that was never answered, as long as the TTL that we publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Followed:
     """What is known of a name. `answer` is the last good one, None where there is none or it is too old.
 
     `answered_at` is monotonic seconds; `outcome` is the latest look's, None before the first; `failures` counts the
-    looks in a row that brought no answer; `looks` counts all; `good_for` is the latest look's TTL, in seconds.
+    looks in a row that brought no answer; `good_for` is the latest look's TTL, in seconds.
     `located_at` says of each target that has addresses when they were last heard, as `answered_at` does.
     """
 
@@ -49,7 +51,6 @@ class Followed:
     outcome: Outcome | None = None
     detail: str = ""
     failures: int = 0
-    looks: int = 0
     good_for: float | None = None
     located_at: tuple[tuple[str, float], ...] = ()
 
@@ -75,7 +76,7 @@ class Followed:
 
 def advance(before: Followed, lookup: Lookup, now: float, policy: Policy) -> Followed:
     """Say what is known after one more look."""
-    looked = replace(before, outcome=lookup.outcome, detail=lookup.detail, looks=before.looks + 1)
+    looked = replace(before, outcome=lookup.outcome, detail=lookup.detail)
     if lookup.outcome is Outcome.ANSWER and lookup.answer is not None:
         heard = {target.name: now for target in lookup.answer.targets if target.addresses}
         kept = {
@@ -89,28 +90,58 @@ def advance(before: Followed, lookup: Lookup, now: float, policy: Policy) -> Fol
         return replace(
             looked, answer=answer, answered_at=now, failures=0, good_for=lookup.answer.ttl, located_at=located_at
         )
-    age = before.age(now)
-    expired = age is None or age >= policy.keep_last_good or lookup.outcome is Outcome.UNAVAILABLE
-    return replace(
-        looked,
-        answer=None if expired else before.answer,
-        answered_at=None if expired else before.answered_at,
-        located_at=() if expired else before.located_at,
-        failures=before.failures + 1,
-        good_for=lookup.negative_ttl,
-    )
+    failed = replace(looked, failures=before.failures + 1, good_for=lookup.negative_ttl)
+    return forget(failed) if lookup.outcome is Outcome.UNAVAILABLE or is_too_old(before, now, policy) else failed
+
+
+def is_too_old(state: Followed, now: float, policy: Policy) -> bool:
+    """Whether the last good answer, if there is one, may stand in no longer."""
+    age = state.age(now)
+    return age is None or age >= policy.keep_last_good
+
+
+def forget(state: Followed) -> Followed:
+    """What is known without the last good answer."""
+    return replace(state, answer=None, answered_at=None, located_at=())
+
+
+class News(Enum):
+    """What a look brought that an operator should read of."""
+
+    FOUND = "found"  # the first answer, or another one than before
+    KEPT = "kept"  # no answer: the last good one stands in from now on
+    RENEWED = "renewed"  # answered again, after an earlier answer stood in
+    EXPIRED = "expired"  # the answer that stood in is too old, or the service is decidedly not available
+    UNKNOWN = "unknown"  # there is no answer, nor an earlier one
+
+
+def news(before: Followed, after: Followed) -> News | None:
+    """Say what is new, if anything: while an answer stands in, it is not news that it still does, nor why."""
+    if after.is_stale:
+        return None if before.is_stale else News.KEPT
+    if after.answer is None:
+        if before.answer is not None:
+            return News.EXPIRED
+        return News.UNKNOWN if after.outcome is not before.outcome else None
+    if before.is_stale:
+        return News.RENEWED
+    return News.FOUND if after.targets != before.targets or before.answer is None else None
 
 
 def wait_until_next(state: Followed, now: float, policy: Policy, rng: random.Random) -> float:
     """Seconds from `now` to the next look.
 
-    After an answer, decided or empty, its TTL; after a failure twice as long each time. Between floor and ceiling, and
-    not past the moment when the last good answer expires.
+    After an answer its TTL, after a negative one the TTL it came with; after a failure twice as long each time, up to
+    `RETRY_CEILING`. While an earlier answer stands in, never longer than the TTL that it came with: what a name server
+    tells when it is back is followed as soon as if it had not been away. Between floor and ceiling, and not past the
+    moment when the last good answer expires.
     """
     if state.failures and state.good_for is None:
-        wanted = policy.floor * 2.0 ** min(state.failures - 1, 16)
+        wanted = min(policy.floor * 2.0 ** min(state.failures - 1, 16), RETRY_CEILING)
     else:
         wanted = state.good_for or 0.0
+    if state.is_stale and state.answer is not None:
+        wanted = min(wanted, state.answer.ttl)
     wait = min(max(wanted, policy.floor), policy.ceiling)
     # Late rather than early, so that a cache on the way has let go of the old answer; the ceiling stays one.
     wait = min(wait * (1 + JITTER * rng.random()), policy.ceiling * (1 - JITTER * rng.random()))

@@ -13,7 +13,8 @@ from srv.names import ROOT, is_within
 from srv.records import AddressRecord, Kind, NameRecord, Rcode, RRset, SoaRecord, SrvRecord
 from srv.wire import Reply
 
-ALIAS_LIMIT = 8  # CNAMEs followed within one response; more is a loop or a mistake
+ALIAS_LIMIT = 8  # CNAMEs followed for one name, over all responses; more is a loop or a mistake
+TOO_MANY_ALIASES = f"more than {ALIAS_LIMIT} aliases, or a loop"
 
 
 class Outcome(Enum):
@@ -57,7 +58,8 @@ class Answer:
 class Lookup:
     """One look at one name. `negative_ttl`: for how many seconds a negative answer is good, where that was said.
 
-    `nowhere`: the targets that decidedly have no address.
+    `nowhere`: the targets that decidedly have no address. `found_at`: where the records stand, if not at the
+    name itself: the search list or an alias led there.
     """
 
     name: str
@@ -66,16 +68,24 @@ class Lookup:
     detail: str = ""
     negative_ttl: float | None = None
     nowhere: frozenset[str] = frozenset()
+    found_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one response says about one name and type. `ttl` is the records', or the negative answer's where given."""
+    """What one response says about one name and type. `ttl` is the records', or the negative answer's where given.
+
+    `owner`: the name that the response's `aliases`, so many, lead to. `leads_on`: the response says nothing of that
+    name, so that it must be asked for next; `ttl` is then that of the aliases.
+    """
 
     outcome: Outcome
     records: tuple[SrvRecord | AddressRecord, ...] = ()
     ttl: int | None = None
     detail: str = ""
+    owner: str = ""
+    aliases: int = 0
+    leads_on: bool = False
 
 
 def find(reply: Reply, name: str, kind: Kind) -> Finding:
@@ -97,19 +107,21 @@ def find(reply: Reply, name: str, kind: Kind) -> Finding:
         rrset = at.get((owner, kind))
         if rrset is not None and rrset.records:
             records = tuple(record for record in rrset.records if isinstance(record, SrvRecord | AddressRecord))
-            return Finding(Outcome.ANSWER, records, min([*ttls, rrset.ttl]))
+            return Finding(Outcome.ANSWER, records, min([*ttls, rrset.ttl]), owner=owner, aliases=len(ttls))
         alias = at.get((owner, Kind.CNAME))
         if alias is None:
             break
         ttls.append(alias.ttl)
         owner = next(record.target for record in alias.records if isinstance(record, NameRecord))
     else:
-        return Finding(Outcome.SERVFAIL, detail=f"more than {ALIAS_LIMIT} aliases, or a loop")
+        return Finding(Outcome.SERVFAIL, detail=TOO_MANY_ALIASES)
     if _is_referral(reply):
         return Finding(Outcome.SERVFAIL, detail="it only refers to other servers: it does not resolve for others")
     if owner != name and not _is_denied(reply, owner):
-        return Finding(Outcome.SERVFAIL, detail=f"an alias leads to {owner}, of which it says nothing")
-    return Finding(Outcome.EMPTY, ttl=_negative_ttl(reply))
+        detail = f"an alias leads to {owner}, of which it says nothing"
+        return Finding(Outcome.SERVFAIL, (), min(ttls), detail, owner, len(ttls), leads_on=True)
+    negative = _negative_ttl(reply)
+    return Finding(Outcome.EMPTY, ttl=None if negative is None else min([*ttls, negative]), owner=owner)
 
 
 def is_unavailable(records: Iterable[SrvRecord]) -> bool:

@@ -22,10 +22,13 @@ WORDS = {
 
 
 def as_text(lookup: Lookup, rng: random.Random) -> str:
-    """The name, and one target a line in the order of use."""
+    """The name with its outcome and TTL, and one target a line in the order of use."""
+    elsewhere = f", found at {lookup.found_at}" if lookup.found_at else ""
     if lookup.answer is None:
-        return f"{lookup.name}: {WORDS[lookup.outcome]}" + (f" ({lookup.detail})" if lookup.detail else "")
-    heading = f"{lookup.name} (TTL {lookup.answer.ttl:g} s)"
+        ttl = f", TTL {lookup.negative_ttl:g} s" if lookup.negative_ttl is not None else ""
+        detail = f" ({lookup.detail})" if lookup.detail else ""
+        return f"{lookup.name}: {lookup.outcome.value}{ttl}{elsewhere}: {WORDS[lookup.outcome]}{detail}"
+    heading = f"{lookup.name}: {lookup.outcome.value}, TTL {lookup.answer.ttl:g} s{elsewhere}"
     lines = [
         f"  {target.name}:{target.port}  priority {target.priority} weight {target.weight}"
         f"  {' '.join(target.addresses) or '(no address)'}"
@@ -39,6 +42,7 @@ def as_json(lookups: Sequence[Lookup], rng: random.Random) -> list[dict[str, obj
     return [
         {
             "name": lookup.name,
+            "found_at": lookup.found_at or lookup.name if lookup.answer else None,
             "outcome": lookup.outcome.value,
             "detail": lookup.detail,
             "ttl": lookup.answer.ttl if lookup.answer else lookup.negative_ttl,

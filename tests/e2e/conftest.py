@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.peers.root import ensure_peers
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.sandbox import Sandbox
@@ -33,6 +34,15 @@ def possible() -> None:
     reason = why_not()
     if reason:
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def peers() -> Path:
+    """The private root with programs of others; skips where it cannot be had."""
+    try:
+        return ensure_peers()
+    except SandboxError as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from cluster.members import Endpoint
 from router.listener import ListenError, open_socket
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
+from srv.lookup import Outcome
 from tests.router.conftest import Run
 from tests.router.fakes import until
 
@@ -62,6 +63,9 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
         assert 'fairlead_sessions_parked{route="rw"} 1.0' in text
         assert 'fairlead_topology_trust{cluster="main",trust="blind"} 1.0' in text
         assert "fairlead_ready 0.0" in text
+        for outcome in Outcome:
+            sample = f'name="_mysql._tcp.db.test",outcome="{outcome.value}"'
+            assert f'fairlead_dns_lookups_total{{cluster="main",{sample}}}' in text
         [session] = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/sessions"))[1])["sessions"]
         assert (session["phase"], session["member"]) == ("parked", None)
         [route] = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/routes"))[1])["routes"]

@@ -205,6 +205,8 @@ def test_readers_spread_and_skip_a_member_that_refuses(run: Run) -> None:
             listening(cluster, route(Destination.SECONDARY)) as listener,
         ):
             cluster.set((a, S), (b, S), (NOWHERE, S))
+            told: list[Member] = []
+            listener.port.on_dial_failure = told.append
             for _ in range(6):
                 reader, writer = await clients.connect(listener.endpoint)
                 await reader.readexactly(6)
@@ -212,6 +214,7 @@ def test_readers_spread_and_skip_a_member_that_refuses(run: Run) -> None:
             assert set(listener.port.tally.joined) == {"a", "b"}
             assert min(listener.port.tally.joined.values()) >= 2
             assert listener.port.tally.dial_failures == {"gone": 2}
+            assert told == [NOWHERE] * 2
 
     run(scenario())
 

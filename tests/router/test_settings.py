@@ -34,9 +34,10 @@ def test_an_srv_name_is_enough() -> None:
     assert strategies["classic_ro"] is StrategyName.ROUND_ROBIN
 
 
-@pytest.mark.parametrize("name", ["DB.example.com.", "_mysql._tcp.db.example.com", "_mysqlx._tcp.db.example.com."])
+@pytest.mark.parametrize("name", ["DB.example.com", "_mysql._tcp.db.example.com", "_mysqlx._tcp.db.example.com"])
 def test_a_clusters_name_may_be_written_in_several_ways(name: str) -> None:
     assert parse({"clusters": {"main": {"srv": name}}}).clusters["main"].srv == "db.example.com"
+    assert parse({"clusters": {"main": {"srv": f"{name}."}}}).clusters["main"].srv == "db.example.com."
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,14 @@ def test_a_clusters_name_may_be_written_in_several_ways(name: str) -> None:
         (
             {"clusters": {"main": {"srv": "a.b", "poll_interval": 0}}},
             "clusters.main.poll_interval: 0: must be greater than or equal to 0.05",
+        ),
+        (
+            {"clusters": {"main": {"srv": "a.b", "dns_ttl_floor": 9, "dns_ttl_ceiling": 5}}},
+            "clusters.main.dns_ttl_floor: 9 is above dns_ttl_ceiling, 5; the floor must not be above the ceiling",
+        ),
+        (
+            {"clusters": {"main": {"srv": "a.b", "dns_attempts": 0}}},
+            "clusters.main.dns_attempts: 0: must be greater than or equal to 1",
         ),
         (
             {"clusters": {"main": {"srv": "a.b", "resolvers": ["ns1"]}}},

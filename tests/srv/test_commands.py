@@ -70,7 +70,7 @@ async def test_serve_resolve_and_an_orderly_end(number: signal.Signals) -> None:
         status, out, err = await finished("resolve", DOMAIN, *resolver)
         assert (status, err) == (0, "")
         assert f"m2.{DOMAIN}:2  priority 0 weight 100  127.0.0.1" in out
-        assert f"_mysqlx._tcp.primary.{DOMAIN}: cannot tell: the name server failed" in out
+        assert f"_mysqlx._tcp.primary.{DOMAIN}: servfail: cannot tell: the name server failed" in out
         status, out, _ = await finished("resolve", f"_nope._tcp.{DOMAIN}", *resolver, "--json")
         assert (status, '"outcome": "nxdomain"' in out) == (1, True)
 

@@ -27,10 +27,11 @@ class Scripted:
     def __init__(self, *script: Lookup) -> None:
         self._script = list(script)
         self.looks = 0
+        self.asked: set[str] = set()
         self.passed = asyncio.Event()
 
     async def srv(self, name: str) -> Lookup:
-        assert name == NAME
+        self.asked.add(name)
         self.looks += 1
         if len(self._script) > 1:
             return self._script.pop(0)
@@ -82,9 +83,64 @@ async def test_changes_are_told_and_sameness_is_not(until: Any, caplog: pytest.L
     ]
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 4
-    assert "outcome=timeout targets=2" in lines[2]
+    assert "news=kept outcome=timeout targets=2" in lines[2]
     assert "no answer within 1 s" in lines[2]
     assert caplog.records[2].levelno == logging.WARNING
+    assert "news=renewed" in lines[3]
+    assert {outcome: count for outcome, count in one.counts.items() if outcome is not Outcome.ANSWER and count} == {
+        Outcome.TIMEOUT: 2
+    }
+    assert one.counts[Outcome.ANSWER] >= 4
+
+
+async def test_a_time_without_answers_is_two_lines_whatever_happens_in_it(
+    until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [Lookup(NAME, outcome) for outcome in (Outcome.TIMEOUT, Outcome.SERVFAIL, Outcome.EMPTY)]
+    with caplog.at_level(logging.INFO, "fairlead.srv"):
+        async with following(Scripted(answer(M1), *failures * 20, answer(M2))) as (one, _):
+            await until(lambda: one.state.targets == (M2,))
+    news = [record.getMessage().split()[2] for record in caplog.records]
+    assert news == ["news=found", "news=kept", "news=renewed"]
+
+
+async def test_a_look_under_way_does_not_lengthen_the_time(until: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A resolver that asks several silent servers needs seconds to say so."""
+
+    class Stuck(Scripted):
+        async def srv(self, name: str) -> Lookup:
+            if self.looks:
+                await asyncio.Event().wait()
+            return await super().srv(name)
+
+    async with following(Stuck(answer(M1)), keep_last_good=0.1) as (one, seen):
+        await until(lambda: one.state.outcome is Outcome.TIMEOUT)
+        assert [state.targets for state in seen] == [(M1,), ()]
+    assert "news=expired outcome=timeout" in caplog.text
+
+
+async def test_an_answer_that_is_too_old_does_not_wait_for_the_look_that_begins(until: Any) -> None:
+    class StuckAfterTwo(Scripted):
+        async def srv(self, name: str) -> Lookup:
+            if self.looks == 2:
+                await asyncio.Event().wait()
+            return await super().srv(name)
+
+    script = [answer(M1), Lookup(NAME, Outcome.SERVFAIL)]
+    async with following(StuckAfterTwo(*script), floor=0.1, ceiling=0.2, keep_last_good=0.15) as (_, seen):
+        await until(lambda: len(seen) == 3)
+        assert [state.targets for state in seen] == [(M1,), (M1,), ()]
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}."])
+async def test_a_final_dot_reaches_the_resolver(name: str, until: Any) -> None:
+    resolver = Scripted(answer(M1))
+    one = Following(resolver, name.upper(), on_change=lambda _: None)
+    task = asyncio.create_task(one.run(), name="following")
+    await until(lambda: bool(resolver.asked))
+    task.cancel()
+    assert resolver.asked == {name}
+    assert one.name == NAME
 
 
 async def test_the_first_outcome_is_told_even_without_an_answer(until: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srv.freshness import JITTER, Followed, Policy, advance, wait_until_next
+from srv.freshness import JITTER, RETRY_CEILING, Followed, News, Policy, advance, news, wait_until_next
 from srv.lookup import Answer, Lookup, Outcome, Target
 
 NAME = "_mysql._tcp.d.test"
@@ -61,7 +62,7 @@ def test_explicit_unavailability_ends_it_at_once() -> None:
 def test_an_answer_renews_the_time() -> None:
     failure = Lookup(NAME, Outcome.TIMEOUT)
     *_, state = played((0, answer(M1)), (90, failure), (91, answer(M1)), (180, failure))
-    assert (state.targets, state.failures, state.looks) == ((M1,), 1, 4)
+    assert (state.targets, state.failures) == ((M1,), 1)
 
 
 def test_ttls_and_counters_are_no_news() -> None:
@@ -102,8 +103,17 @@ def test_the_ttl_counts_between_floor_and_ceiling(ttl: float, wanted: float) -> 
 def test_failures_wait_twice_as_long_each_time() -> None:
     failure = Lookup(NAME, Outcome.TIMEOUT)
     waits = [wait(state, 0, Policy(1, 60, 0)) for state in played(*[(0, failure)] * 8)]
-    for got, wanted in zip(waits, [1, 2, 4, 8, 16, 32, 60, 60], strict=True):
+    for got, wanted in zip(waits, [1, 2, 4, *[RETRY_CEILING] * 5], strict=True):
         assert wanted * (1 - JITTER) <= got <= min(wanted * (1 + JITTER), 60)
+
+
+@pytest.mark.parametrize("outcome", [*UNDECIDED, Outcome.EMPTY, Outcome.NXDOMAIN])
+def test_a_server_that_is_back_after_long_is_heard_within_the_last_ttl(outcome: Outcome) -> None:
+    """However long it was away, and whatever TTL its negative answers bear."""
+    for ttl, failure in ((2.0, Lookup(NAME, outcome)), (2.0, Lookup(NAME, outcome, negative_ttl=900))):
+        *_, state = played((0, answer(M1, ttl=ttl)), *[(float(now), failure) for now in range(2, 60, 2)])
+        assert state.is_stale
+        assert wait(state, 60) <= ttl * (1 + JITTER)
 
 
 def test_a_negative_answer_is_good_for_as_long_as_it_says() -> None:
@@ -126,8 +136,106 @@ def test_the_moment_of_expiry_is_not_slept_through() -> None:
 def test_waits_stay_between_floor_and_ceiling(
     outcome: Outcome, ttl: float, elapsed: float, failures: int, seed: int
 ) -> None:
-    state = Followed(NAME, Answer((M1,), ttl), 0.0, outcome, "", failures, failures + 1, ttl)
+    state = Followed(NAME, Answer((M1,), ttl), 0.0, outcome, "", failures, ttl)
     assert POLICY.floor <= wait_until_next(state, elapsed, POLICY, random.Random(seed)) <= POLICY.ceiling
+
+
+TARGETS = st.lists(
+    st.builds(
+        Target,
+        st.sampled_from(["m1.d.test", "m2.d.test"]),
+        st.just(3306),
+        st.just(0),
+        st.just(1),
+        st.sampled_from([(), ("192.0.2.1",), ("192.0.2.2", "2001:db8::2")]),
+    ),
+    max_size=2,
+    unique_by=lambda target: target.name,
+)
+LOOKUPS = st.one_of(
+    st.builds(
+        lambda targets, ttl, nowhere: Lookup(NAME, Outcome.ANSWER, Answer(tuple(targets), ttl), nowhere=nowhere),
+        TARGETS,
+        st.floats(0, 1e5),
+        st.frozensets(st.sampled_from(["m1.d.test", "m2.d.test"])),
+    ),
+    st.builds(
+        lambda outcome, ttl: Lookup(NAME, outcome, negative_ttl=ttl),
+        st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.ANSWER]),
+        st.none() | st.floats(0, 1e5),
+    ),
+)
+POLICIES = st.builds(
+    lambda floor, more, keep: Policy(floor, floor + more, keep),
+    st.floats(0.1, 10),
+    st.floats(0, 100),
+    st.floats(0, 300),
+)
+
+
+@given(POLICIES, st.lists(st.tuples(LOOKUPS, st.floats(0, 10)), max_size=30), st.integers())
+def test_whatever_comes_an_answer_and_an_address_are_never_used_beyond_their_time(
+    policy: Policy, steps: list[tuple[Lookup, float]], seed: int
+) -> None:
+    """Played as the loop plays it: each look takes its time, the next one starts after the wait."""
+    rng = random.Random(seed)
+    state, now = Followed(NAME), 0.0
+    answered, heard = float("-inf"), dict[str, float]()
+    story: list[News] = []
+    for lookup, duration in steps:
+        now += duration
+        before, state = state, advance(state, lookup, now, policy)
+        if lookup.answer is not None:
+            answered = now
+            heard |= {target.name: now for target in lookup.answer.targets if target.addresses}
+        if state.answer is not None:
+            assert state.answered_at == answered
+            assert now == answered or now - answered < policy.keep_last_good
+        for target in state.targets:
+            if target.addresses and state.outcome is Outcome.ANSWER:
+                assert now == heard[target.name] or now - heard[target.name] < policy.keep_last_good
+        assert state.is_stale == (state.answer is not None and lookup.outcome is not Outcome.ANSWER)
+        told = news(before, state)
+        story += [told] if told else []
+        wait = wait_until_next(state, now, policy, rng)
+        assert policy.floor <= wait <= policy.ceiling
+        if state.is_stale:
+            # Looked at again when it expires at the latest, give or take the floor.
+            assert now + wait <= max(answered + policy.keep_last_good, now + policy.floor) + 1e-6
+            assert wait <= max(policy.floor, state.answer.ttl) * (1 + JITTER)  # type: ignore[union-attr]
+        elif state.outcome is Outcome.ANSWER:
+            wanted = min(max(state.good_for or 0.0, policy.floor), policy.ceiling)
+            assert wanted * (1 - JITTER) <= wait <= wanted * (1 + JITTER)
+        now += wait
+    # To each beginning of a time without answers belongs one end, and nothing is told in between.
+    for told, following in itertools.pairwise(story):
+        if told is News.KEPT:
+            assert following in (News.RENEWED, News.EXPIRED)
+    assert all(before is News.KEPT for before, told in itertools.pairwise(story) if told is News.RENEWED)
+
+
+def test_news() -> None:
+    silence, servfail = Lookup(NAME, Outcome.TIMEOUT), Lookup(NAME, Outcome.SERVFAIL)
+    steps = [
+        (0, silence, News.UNKNOWN),
+        (1, silence, None),
+        (2, servfail, News.UNKNOWN),
+        (3, answer(M1), News.FOUND),
+        (4, answer(M1, ttl=9), None),
+        (5, answer(M1, M2), News.FOUND),
+        (6, silence, News.KEPT),
+        (7, servfail, None),
+        (8, Lookup(NAME, Outcome.EMPTY), None),
+        (9, answer(M1), News.RENEWED),
+        (10, servfail, News.KEPT),
+        (110, servfail, News.EXPIRED),
+        (111, servfail, None),
+        (112, answer(M1), News.FOUND),
+        (113, Lookup(NAME, Outcome.UNAVAILABLE), News.EXPIRED),
+    ]
+    states = [Followed(NAME), *played(*[(now, lookup) for now, lookup, _ in steps])]
+    told = [news(before, after) for before, after in itertools.pairwise(states)]
+    assert told == [each for _, _, each in steps]
 
 
 @pytest.mark.parametrize(("floor", "ceiling", "keep"), [(0, 1, 1), (2, 1, 1), (1, 1, -1)])

@@ -59,7 +59,7 @@ def test_a_referral_is_no_empty_answer() -> None:
 def test_aliases_are_followed_and_their_ttl_counts() -> None:
     answer = (alias("a.test", "b.test", 7), alias("b.test", NAME, 20), SRV)
     finding = find(Reply(Rcode.NOERROR, answer=answer), "a.test", Kind.SRV)
-    assert (finding.outcome, finding.ttl) == (Outcome.ANSWER, 7)
+    assert (finding.outcome, finding.ttl, finding.owner) == (Outcome.ANSWER, 7, NAME)
 
 
 def test_an_alias_to_nothing_is_empty_and_a_loop_is_a_failure() -> None:
@@ -72,11 +72,16 @@ def test_an_alias_to_nothing_is_empty_and_a_loop_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("authority", [(), (SOA,)])
-def test_an_alias_out_of_what_the_reply_speaks_for_decides_nothing(authority: tuple[RRset, ...]) -> None:
-    reply = Reply(Rcode.NOERROR, answer=(alias("a.d.test", "b.other"),), authority=authority, authoritative=True)
-    finding = find(reply, "a.d.test", Kind.A)
-    assert finding.outcome is Outcome.SERVFAIL
+def test_an_alias_out_of_what_the_reply_speaks_for_leads_on(authority: tuple[RRset, ...]) -> None:
+    answer = (alias("a.d.test", "b.d.test", 9), alias("b.d.test", "b.other", 7))
+    finding = find(Reply(Rcode.NOERROR, answer=answer, authority=authority, authoritative=True), "a.d.test", Kind.A)
+    assert (finding.outcome, finding.leads_on, finding.owner, finding.ttl) == (Outcome.SERVFAIL, True, "b.other", 7)
     assert "an alias leads to b.other" in finding.detail
+
+
+def test_an_alias_to_nothing_is_good_for_no_longer_than_the_alias() -> None:
+    reply = Reply(Rcode.NOERROR, answer=(alias("a.d.test", "b.d.test", 3),), authority=(SOA,))
+    assert find(reply, "a.d.test", Kind.SRV).ttl == 3
 
 
 def test_the_root_as_target_means_not_available() -> None:

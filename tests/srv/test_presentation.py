@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ FOUND = Lookup(NAME, Outcome.ANSWER, Answer((LAST, FIRST), 5), "no address for m
 
 def test_text_in_the_order_of_use() -> None:
     assert as_text(FOUND, random.Random(1)).splitlines() == [
-        "_mysql._tcp.d.test (TTL 5 s)",
+        "_mysql._tcp.d.test: answer, TTL 5 s",
         "  m2.d.test:3307  priority 0 weight 100  (no address)",
         "  m1.d.test:3306  priority 10 weight 100  192.0.2.1 2001:db8::1",
         "  no address for m2.d.test: empty",
@@ -28,7 +29,21 @@ def test_text_in_the_order_of_use() -> None:
 def test_every_other_outcome_has_words() -> None:
     assert set(WORDS) == set(Outcome) - {Outcome.ANSWER}
     text = as_text(Lookup(NAME, Outcome.TIMEOUT, detail="why"), random.Random(1))
-    assert text == f"{NAME}: cannot tell: no answer (why)"
+    assert text == f"{NAME}: timeout: cannot tell: no answer (why)"
+
+
+def test_a_negative_ttl_and_where_the_records_stand_are_shown() -> None:
+    empty = Lookup(NAME, Outcome.EMPTY, negative_ttl=30)
+    assert as_text(empty, random.Random(1)) == f"{NAME}: empty, TTL 30 s: the name exists, with no target"
+    elsewhere = replace(FOUND, found_at="_mysql._tcp.other.test")
+    assert as_text(elsewhere, random.Random(1)).startswith(
+        f"{NAME}: answer, TTL 5 s, found at _mysql._tcp.other.test\n"
+    )
+    assert [one["found_at"] for one in as_json([FOUND, elsewhere, empty], random.Random(1))] == [
+        NAME,
+        "_mysql._tcp.other.test",
+        None,
+    ]
 
 
 def test_json_has_the_same() -> None:

@@ -6,15 +6,17 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dns.flags
 import dns.message
 import pytest
 
-from srv import resolver
+from srv import resolvconf, resolver
 from srv.resolver import Answer, Lookup, Outcome, Resolver, Target
+from tests.srv.conftest import rrsets
 
 DOMAIN = "demo.fairlead.test"
 NAME = f"_mysql._tcp.{DOMAIN}"
@@ -56,6 +58,143 @@ async def test_missing_addresses_are_asked_for(scripted: Any) -> None:
 async def test_a_target_that_is_an_alias_is_followed(scripted: Any) -> None:
     scripted.answers(SRV[0], f"m1.{DOMAIN} 3 CNAME real.test.", "real.test 9 A 192.0.2.1")
     assert await look(scripted) == Lookup(NAME, Outcome.ANSWER, Answer((M1,), 3))
+
+
+async def test_a_response_with_only_the_alias_is_followed_by_another_question(scripted: Any) -> None:
+    """What an authoritative server sends whose alias leads out of its zones."""
+    scripted.answers(*SRV, additional=ADDRESSES)
+    whole = scripted.udp
+    aliases = {"_mysql._tcp.one.test.": "_mysql._tcp.two.test", "_mysql._tcp.two.test.": NAME}
+
+    def only_the_alias(query: dns.message.Message) -> list[bytes]:
+        owner = str(query.question[0].name)
+        if owner not in aliases:
+            return list(whole(query))
+        reply = scripted.reply_to(query)
+        reply.answer = rrsets([f"{owner} 7 CNAME {aliases[owner]}."])
+        return [reply.to_wire()]
+
+    scripted.udp = only_the_alias
+    lookup = await look(scripted, name="_mysql._tcp.one.test")
+    assert lookup == Lookup("_mysql._tcp.one.test", Outcome.ANSWER, Answer((M1, M2), 7), found_at=NAME)
+    assert scripted.questions() == ["_mysql._tcp.one.test. SRV", "_mysql._tcp.two.test. SRV", f"{NAME}. SRV"]
+
+
+async def test_aliases_in_a_circle_of_responses_end(scripted: Any) -> None:
+    def circle(query: dns.message.Message) -> list[bytes]:
+        owner = str(query.question[0].name)
+        reply = scripted.reply_to(query)
+        reply.answer = rrsets([f"{owner} 7 CNAME {'b' if owner == 'a.test.' else 'a'}.test."])
+        return [reply.to_wire()]
+
+    scripted.udp = circle
+    lookup = await look(scripted, name="a.test")
+    assert (lookup.outcome, lookup.detail) == (Outcome.SERVFAIL, "more than 8 aliases, or a loop")
+    assert len(scripted.asked) == 9
+
+
+async def test_where_an_alias_leads_and_nobody_tells_is_said(scripted: Any) -> None:
+    def refuses_strangers(query: dns.message.Message) -> list[bytes]:
+        if str(query.question[0].name) != "a.test.":
+            return [scripted.reply_to(query, rcode=5).to_wire()]
+        reply = scripted.reply_to(query)
+        reply.answer = rrsets(["a.test 7 CNAME b.other."])
+        return [reply.to_wire()]
+
+    scripted.udp = refuses_strangers
+    lookup = await look(scripted, name="a.test")
+    assert lookup.outcome is Outcome.REFUSED
+    assert lookup.detail == f"an alias leads to b.other: 127.0.0.1 port {scripted.address[1]}: refused"
+
+
+async def test_an_address_that_is_good_for_less_shortens_the_whole(scripted: Any) -> None:
+    scripted.answers(f"{NAME} 300 SRV 0 100 3306 m1.{DOMAIN}.", f"m1.{DOMAIN} 5 A 192.0.2.1")
+    lookup = await look(scripted)
+    assert lookup.answer
+    assert lookup.answer.ttl == 5
+
+
+@pytest.fixture
+def system(scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """Writes a resolv.conf of the test's own; its name server is the scripted one."""
+    file = tmp_path / "resolv.conf"
+    monkeypatch.setattr(resolvconf, "PATH", file)
+    monkeypatch.setattr(resolvconf, "DNS_PORT", scripted.address[1])
+    return file.write_text
+
+
+async def test_a_relative_name_is_found_under_the_search_list(scripted: Any, system: Any) -> None:
+    """Read again at each look; the final dot and the number of dots count as resolv.conf(5) says."""
+    system("search no.test fairlead.test\nnameserver 127.0.0.1\noptions ndots:5\n")
+    scripted.udp = lambda query: [
+        scripted.reply_to(
+            query, SRV, additional=ADDRESSES, rcode=0 if str(query.question[0].name) == f"{NAME}." else 3
+        ).to_wire()
+    ]
+    one = Resolver(timeout=5, attempts=1)
+    relative = "_mysql._tcp.demo"
+    assert await one.srv(relative) == Lookup(relative, Outcome.ANSWER, Answer((M1, M2), 10), found_at=NAME)
+    assert scripted.questions() == [f"{relative}.no.test. SRV", f"{NAME}. SRV"]
+    assert (await one.srv(f"{relative}.")).outcome is Outcome.NXDOMAIN
+    assert scripted.questions()[2:] == [f"{relative}. SRV"]
+    system("search fairlead.test\nnameserver 127.0.0.1\noptions ndots:1\n")
+    assert (await one.srv(relative)).outcome is Outcome.ANSWER
+    assert scripted.questions()[3:] == [f"{relative}. SRV", f"{NAME}. SRV"]
+
+
+async def test_a_suffix_that_cannot_be_told_of_ends_the_search(scripted: Any, system: Any) -> None:
+    """The same short name under the next suffix may be another cluster's."""
+    system("search broken.test fairlead.test\nnameserver 127.0.0.1\noptions ndots:5\n")
+    scripted.udp = lambda query: [
+        scripted.reply_to(query, SRV, rcode=2 if "broken" in str(query.question[0].name) else 0).to_wire()
+    ]
+    lookup = await Resolver(timeout=5, attempts=1).srv("_mysql._tcp.demo")
+    assert lookup.outcome is Outcome.SERVFAIL
+    assert lookup.detail.startswith("_mysql._tcp.demo.broken.test: ")
+
+
+async def test_a_name_found_nowhere_is_empty_if_it_exists_somewhere(scripted: Any, system: Any) -> None:
+    system("search a.test b.test\nnameserver 127.0.0.1\noptions ndots:5\n")
+    soa = "test 60 SOA ns.test. h.test. 1 2 3 4 5"
+
+    def exists_under_a(query: dns.message.Message) -> list[bytes]:
+        known = "a.test" in str(query.question[0].name)
+        return [scripted.reply_to(query, authority=[soa], rcode=0 if known else 3).to_wire()]
+
+    scripted.udp = exists_under_a
+    lookup = await Resolver(timeout=5, attempts=1).srv("_mysql._tcp.demo")
+    assert (lookup.outcome, lookup.negative_ttl) == (Outcome.EMPTY, 5)
+    assert len(scripted.asked) == 3
+
+
+async def test_resolv_conf_says_how_long_and_how_often(scripted: Any, system: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(resolver, "TIMEOUT", 0.05)
+    system("nameserver 127.0.0.1\noptions attempts:3\n")
+    assert (await Resolver().srv(NAME)).outcome is Outcome.TIMEOUT
+    assert len(scripted.asked) == 3
+    system("nameserver 127.0.0.1\noptions timeout:1 attempts:3\n")
+    lookup = await Resolver(attempts=1).srv(NAME)
+    assert "no answer within 1 s" in lookup.detail
+    assert len(scripted.asked) == 4
+
+
+@pytest.mark.parametrize(("remembered", "asked"), [(60.0, 1), (0.0, 5)])
+async def test_a_server_that_was_silent_is_asked_last_for_a_while(
+    scripted: Any, second: Any, monkeypatch: Any, remembered: float, asked: int
+) -> None:
+    monkeypatch.setattr(resolver, "SILENCE_REMEMBERED", remembered)
+    second.answers(*SRV, *ADDRESSES)
+    assert (await look(scripted, second, timeout=0.1)).outcome is Outcome.ANSWER
+    assert len(scripted.asked) == asked
+    assert len(second.asked) == 5
+
+
+async def test_servers_take_turns_where_resolv_conf_says_so(scripted: Any, system: Any) -> None:
+    system("nameserver 127.0.0.1\nnameserver 127.0.0.2\noptions rotate\n")
+    one = Resolver()
+    conf = resolvconf.read_resolv_conf()
+    assert conf.rotate
+    assert [one._in_turn(conf)[0][0] for _ in range(4)] == ["127.0.0.1", "127.0.0.2"] * 2
 
 
 async def test_names_are_asked_in_lower_case_as_they_stand(scripted: Any) -> None:
