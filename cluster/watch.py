@@ -31,11 +31,12 @@ Subscriber = Callable[[Topology, Topology], None]
 class Timing:
     """When to look at members. All in seconds.
 
-    poll: between looks while all is calm; MySQL Router's metadata TTL.
+    poll: between looks while all is calm, give or take a tenth, so that members are not all looked at together; MySQL
+        Router's metadata TTL.
     timeout: for one look. Half of `Policy.max_age`, so that one lost look does not age a member out.
     notice_interval: between two moments at which some member can deliver a notice: members take turns in being nudged
-        (`Probe.nudge`). Without it notices are up to half a second late; it costs about 50 us a time, so this keeps a
-        cluster of any size below half a per cent of a core.
+        (`Probe.nudge`), unless one has just been looked at. Without it notices are up to half a second late; it costs
+        50 to 100 us a time, whatever the size of the cluster.
     burst_interval: between looks after a notice: the group's change must be seen well within a person's notice,
         and 100 looks a second cost a member less than one of its clients does.
     burst: how long a notice keeps looks at that pace: roles change before the new primary is writable.
@@ -45,7 +46,7 @@ class Timing:
 
     poll: float = 0.5
     timeout: float = 1.5
-    notice_interval: float = 0.02
+    notice_interval: float = 0.025
     burst_interval: float = 0.01
     burst: float = 1.0
     unsettled_interval: float = 0.05
@@ -92,6 +93,7 @@ class Watch:
         self._group: asyncio.TaskGroup | None = None
         self._subscribers: list[Subscriber] = []
         self._burst_until = 0.0
+        self._asked_at = 0.0  # when some member was asked last
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber(old, new)` called, synchronously, whenever a fact of the topology changes."""
@@ -156,6 +158,7 @@ class Watch:
         try:
             while True:
                 wake.clear()
+                self._asked_at = self._clock()
                 seen = await probe.look()
                 failures = 0 if seen.report else failures + 1
                 self._observed(seen)
@@ -187,8 +190,8 @@ class Watch:
         while True:
             await asyncio.sleep(self.timing.notice_interval)
             hearing = [name for name, probe in self._probes.items() if probe.hears_notices]
-            if not hearing or self._clock() < self._burst_until:
-                continue  # in a burst, looks come more often than this
+            if not hearing or self._clock() - self._asked_at < self.timing.notice_interval:
+                continue  # a look has members deliver their notices, too
             turn += 1
             name = hearing[turn % len(hearing)]
             if not self._probes[name].nudge():
@@ -199,7 +202,7 @@ class Watch:
             return self.timing.burst_interval
         if self.topology.trust is Trust.QUORUM and not self.topology.primaries():
             return self.timing.unsettled_interval
-        return self.timing.poll
+        return self.timing.poll * self._rng.uniform(0.9, 1.1)
 
     def _backoff(self, failures: int) -> float:
         ceiling = min(self.timing.reconnect_ceiling, self.timing.unsettled_interval * 2.0 ** min(failures, 16))

@@ -97,6 +97,13 @@ def test_each_port_leads_to_its_role(stage: Stage) -> None:
     assert "classic_rw" in shown
 
 
+def test_health_takes_one_connection_a_member(stage: Stage) -> None:
+    sessions = "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_USER = 'probe'"
+    for member in stage.sandbox.members:
+        # The publisher's and the router's.
+        assert stage.sandbox.sql(member.name, sessions).rows == ((2,),)
+
+
 def mysql_client(stage: Stage, port: int) -> list[str]:
     """MySQL's own client, to be run with `client_environment`."""
     where = ["--protocol=tcp", f"--host={stage.address}", f"--port={port}", f"--user={stage.account.user}"]
