@@ -20,12 +20,14 @@ from cluster.group_rules import judge_group
 from cluster.lag import judge_lag
 from cluster.members import Member
 from cluster.observations import Observation
+from cluster.replication_rules import judge_replication
 from cluster.standing import keep_last_known
 from cluster.topology import Topology
 
 #: How each flavour's members are judged. The next flavour is another entry.
 RULES: Mapping[Flavour, Callable[[Evidence], Topology]] = {
     Flavour.GROUP_REPLICATION: judge_group,
+    Flavour.REPLICATION: judge_replication,
 }
 
 

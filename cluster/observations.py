@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cluster.flavours import Flavour
+from cluster.gtids import GtidSet
 from cluster.members import Member, Role, State
 
 LIVE = frozenset({State.ONLINE, State.RECOVERING})  # of a group's members, those that vote
@@ -53,6 +54,64 @@ class ViewRow:
     version: str = ""
 
 
+class Receiver(Enum):
+    """Whether a replica's receiver is connected to its source (`replication_connection_status.SERVICE_STATE`)."""
+
+    ON = "ON"
+    CONNECTING = "CONNECTING"
+    OFF = "OFF"
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A replication channel, as the replica sees it; those of Group Replication do not count as such.
+
+    `source_uuid` is empty until it has been connected. `waiting`: transactions received and not applied. `lag`:
+    seconds by which what it applies is behind, 0 where all that was received is applied. `silent`: seconds since the
+    source was last heard, where the receiver is not connected; None where it is, or where the source was never heard.
+    The errors are what stopped the one or the other, with MySQL's number; else empty.
+    """
+
+    host: str
+    port: int
+    source_uuid: str
+    receiver: Receiver
+    applying: bool
+    receiver_error: str = ""
+    applier_error: str = ""
+    waiting: int = 0
+    lag: float = 0.0
+    silent: float | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SemiSync:
+    """Semi-synchronous replication, both ends.
+
+    `wanted`: it is set up as a source. `active`: commits wait for replicas; not so once it has fallen back to
+    asynchronous. `replicas`: how many acknowledge. `acknowledges`: it does so itself, as a replica.
+    """
+
+    wanted: bool
+    active: bool
+    replicas: int
+    acknowledges: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """What a server said of asynchronous replication.
+
+    `executed`: the transactions that it has, None where they cannot be told, for the reason in `not_told`.
+    """
+
+    channels: tuple[Channel, ...] = ()
+    executed: GtidSet | None = None
+    not_told: str = ""
+    semi_sync: SemiSync | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a member said of itself and of its cluster.
@@ -60,6 +119,7 @@ class Report:
     `rows` is empty where Group Replication is not running, and `group_name` where it is not set up. `queued`:
     transactions waiting for certification or to be applied. `lag`: seconds by which what it applies is behind, None
     where that cannot be told. `load`: threads at work, None where it was not asked.
+    `replication` is None where the server was asked as a member of a group.
     """
 
     uuid: str
@@ -73,6 +133,7 @@ class Report:
     version: str = ""
     lag: float | None = None
     load: int | None = None
+    replication: Replication | None = None
 
     @property
     def own_row(self) -> ViewRow | None:

@@ -65,6 +65,7 @@ class Topology:
     members: tuple[MemberStatus, ...] = ()
     unlisted: tuple[UnlistedMember, ...] = ()
     flavour: Flavour | None = None  # None while too few have answered to tell
+    last_primary: str | None = None  # UUID of who was PRIMARY last, where no view of a majority says it
 
     def primaries(self) -> tuple[MemberStatus, ...]:
         """The members that may be written to; at most one where the group is in single-primary mode."""

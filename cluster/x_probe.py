@@ -13,10 +13,12 @@ from cluster.members import Member
 from cluster.observations import Observation, Outcome, Report
 from cluster.questions import (
     ASK_GROUP,
-    ASK_LOAD,
     ASK_SERVER,
+    SELDOM,
     UNKNOWN_SYSTEM_VARIABLE,
     AnswerError,
+    Load,
+    better_question,
     read_load,
     read_report,
 )
@@ -55,10 +57,10 @@ class XProbe:
         self._clock = clock
         self._session: Session | None = None
         self._question = ASK_GROUP
-        self._load: int | None = None
+        self._load: Load | None = None
         self._load_at = 0.0
         self._asked_load_of: Session | None = None
-        self._said: tuple[object, int | None] = None, None
+        self._said: tuple[object, Load | None] = None, None
         self._report: Report | None = None
 
     async def look(self) -> Observation:
@@ -126,15 +128,24 @@ class XProbe:
 
     async def _ask(self, session: Session, deadline: float) -> Report:
         try:
-            result = await session.execute(self._question, timeout=self._left(deadline))
+            report = await self._answer(session, deadline)
         except ServerError as error:
             if error.code != UNKNOWN_SYSTEM_VARIABLE or self._question is ASK_SERVER:
                 raise
-            self._question = ASK_SERVER
-            result = await session.execute(self._question, timeout=self._left(deadline))
+            better: str | None = ASK_SERVER
+        else:
+            better = better_question(self._question, report)
+        if better is None:
+            return report
+        self._question, self._asked_load_of = better, None
+        return await self._answer(session, deadline)
+
+    async def _answer(self, session: Session, deadline: float) -> Report:
+        result = await session.execute(self._question, timeout=self._left(deadline))
         if session is not self._asked_load_of or self._clock() - self._load_at >= LOAD_INTERVAL:
             self._asked_load_of, self._load_at = session, self._clock()
-            self._load = read_load(_one_value(await session.execute(ASK_LOAD, timeout=self._left(deadline))))
+            load = await session.execute(SELDOM[self._question], timeout=self._left(deadline))
+            self._load = read_load(_one_value(load))
         # At rest a member says the same for hours: what has been read once need not be read again.
         said = _one_value(result), self._load
         if said != self._said or self._report is None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OK = 0
 FAILED = 1
 NOT_UP = 3
+MODES = ("single-primary", "multi-primary", "replication")
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Run = Callable[[argparse.Namespace], int]
@@ -28,7 +29,7 @@ def sandbox(parser: argparse.ArgumentParser) -> Run:
 
     up = _action(actions, "up", "start it, with the data it had; a second time does nothing")
     up.add_argument("--members", type=int, metavar="N", help="how many members a new one has (1-9, default 3)")
-    up.add_argument("--mode", choices=["single-primary", "multi-primary"], help="of a new one (default single-primary)")
+    up.add_argument("--mode", choices=MODES, help="of a new one (default single-primary)")
     up.add_argument(
         "--mysqld", metavar="PATH", help="the server program (else FAIRLEAD_MYSQLD, PATH, or a private one is fetched)"
     )

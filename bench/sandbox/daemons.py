@@ -118,7 +118,7 @@ class Daemons:
                 path.unlink(missing_ok=True)
         arguments = [f"--defaults-file={self.server.home(directory)}/my.cnf"]
         if not join:
-            arguments.append("--group-replication-start-on-boot=OFF")
+            arguments.append("--loose-group-replication-start-on-boot=OFF")  # loose: not all have the plugin
         launch = self.server.launch(directory, self.layout.hosts_file, arguments)
         log = self.layout.run / f"{name}.out"
         error_log = self.layout.error_log(name)

@@ -12,6 +12,7 @@ from bench.sandbox.deadlines import PACE, wait_until
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.grants import GRANTEES, recovery_statement
 from bench.sandbox.layout import Layout
+from bench.sandbox.record import Member
 from bench.sandbox.statements import Result, StatementError, run
 from bench.sandbox.views import IN_GROUP, Seen, Standing, View, all_online, judge, most_advanced
 
@@ -41,9 +42,9 @@ Answer = TypeVar("Answer")
 class Group:
     """The group of one sandbox."""
 
-    def __init__(self, layout: Layout, names: Sequence[str]) -> None:
+    def __init__(self, layout: Layout, members: Sequence[Member]) -> None:
         self._layout = layout
-        self._names = tuple(names)
+        self._names = tuple(member.name for member in members)
         self._password = layout.password("admin")
         self._replication_password = layout.password("replication")
 

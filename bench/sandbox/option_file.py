@@ -47,7 +47,7 @@ def member_text(record: Record, member: Member, home: str) -> str:
             *_addresses(record, member, home),
             *_encryption(home),
             *_replication(member),
-            *_group(record, member),
+            *(_semi_sync() if record.mode is Mode.REPLICATION else _group(record, member)),
             *_memory(),
         ),
     )
@@ -110,7 +110,7 @@ def _encryption(home: str) -> Iterable[type_of_section]:
 
 def _replication(member: Member) -> Iterable[type_of_section]:
     yield (
-        "What Group Replication demands.",
+        "What Group Replication demands, and what lets a replica follow any source.",
         (
             ("server_id", str(member.index + 1)),
             ("gtid_mode", "ON"),
@@ -192,6 +192,27 @@ def _group(record: Record, member: Member) -> Iterable[type_of_section]:
         "Leaving a group does not wait longer than this for the member's own threads (default 300 s).",
         (("group_replication_components_stop_timeout", "10"),),
     )
+    yield "Several members share one machine.", (("group_replication_message_cache_size", "134217728"),)
+
+
+def _semi_sync() -> Iterable[type_of_section]:
+    yield (
+        "A commit waits until one replica has it; any member may become the source, and `up` says which one is.",
+        (
+            ("plugin_load_add", "rpl_semi_sync_source=semisync_source.so"),
+            ("plugin_load_add", "rpl_semi_sync_replica=semisync_replica.so"),
+            ("rpl_semi_sync_replica_enabled", "ON"),
+        ),
+    )
+    yield (
+        "Without a replica it waits no longer than this many milliseconds (default 10 s).",
+        (("rpl_semi_sync_source_timeout", "1000"),),
+    )
+    yield "A source that comes back may not be the source any more.", (("super_read_only", "ON"),)
+    yield (
+        "A replica notices a source that is gone without a word after this many seconds (default 60).",
+        (("replica_net_timeout", "10"),),
+    )
 
 
 def _memory() -> Iterable[type_of_section]:
@@ -201,7 +222,6 @@ def _memory() -> Iterable[type_of_section]:
             ("innodb_buffer_pool_size", "24M"),
             ("innodb_log_buffer_size", "2M"),
             ("innodb_redo_log_capacity", "64M"),
-            ("group_replication_message_cache_size", "134217728"),
             ("key_buffer_size", "1M"),
             ("table_open_cache", "400"),
             ("table_definition_cache", "400"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.sandbox.daemons import Daemons
@@ -9,9 +10,13 @@ from bench.sandbox.group import Group
 from bench.sandbox.layout import Layout
 from bench.sandbox.networks import KINDS as NETWORKS
 from bench.sandbox.networks import Network
-from bench.sandbox.record import Record
+from bench.sandbox.record import Mode, Record
+from bench.sandbox.replicas import Replicas
 from bench.sandbox.servers import KINDS as SERVERS
 from bench.sandbox.servers import Server
+
+#: What the members are to each other, where that is not a group.
+GROUPS: Mapping[Mode, type[Group]] = {Mode.REPLICATION: Replicas}
 
 
 def server_of(record: Record) -> Server:
@@ -31,4 +36,4 @@ def daemons_of(layout: Layout, record: Record) -> Daemons:
 
 def group_of(layout: Layout, record: Record) -> Group:
     """Return a sandbox's members as a group."""
-    return Group(layout, [member.name for member in record.members])
+    return GROUPS.get(record.mode, Group)(layout, record.members)

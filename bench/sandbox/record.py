@@ -24,10 +24,11 @@ class Phase(StrEnum):
 
 
 class Mode(StrEnum):
-    """How many members of the group take writes."""
+    """How the members replicate: as a group of which one or all take writes, or from one source to replicas."""
 
     SINGLE_PRIMARY = "single-primary"
     MULTI_PRIMARY = "multi-primary"
+    REPLICATION = "replication"
 
 
 class NetworkKind(StrEnum):

@@ -224,7 +224,7 @@ class Sandbox:
         """Make a member the primary in order, and return when it takes writes."""
         record = self._life.running()
         member_named(record, name)
-        if record.mode is not Mode.SINGLE_PRIMARY:
+        if record.mode is Mode.MULTI_PRIMARY:
             raise SandboxError("every member is a primary in multi-primary mode: there is nothing to switch")
         group = group_of(self.layout, record)
         group.switch(name, SWITCH_TIMEOUT)
@@ -286,5 +286,5 @@ class Sandbox:
             launch_missing(daemons, names)
         in_parallel(lambda name: wait_ready(daemons, group, name), names)
         group.form(names, FORM_TIMEOUT)
-        if record.mode is Mode.SINGLE_PRIMARY:
+        if record.mode is not Mode.MULTI_PRIMARY:
             self.switch(primary)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from cluster.members import Endpoint, Member
-from cluster.questions import ASK_GROUP, ASK_LOAD, ASK_SERVER
+from cluster.questions import ASK_GROUP, ASK_LOAD, ASK_SERVER, ASK_SERVER_LOAD
 from tests.xproto.fake_member import FakeMember, Wire, text_result
 from xproto.errors import ServerError
 from xproto.messages import ClientMessage, StmtExecute, StmtExecuteOk
@@ -44,12 +44,16 @@ class FakeGroupMember(FakeMember):
         self.answers[ASK_GROUP] = text_result(answer=json.dumps(said))
         self.answers[ASK_LOAD] = text_result(answer="2")
 
-    def is_plain_server(self) -> None:
-        """Answer as a server without Group Replication."""
+    def is_plain_server(self, *, has_plugin: bool = False) -> None:
+        """Answer as a server without Group Replication: without its plugin, or with it and without a group."""
         self.say([])
-        said = {"uuid": f"u{self.number}", "version": "9.7.0", "read_only": 0, "offline_mode": 0}
+        said: dict[str, object] = {"uuid": f"u{self.number}", "version": "9.7.0", "read_only": 0, "offline_mode": 0}
+        itself = [f"u{self.number}", f"mysql-{self.number}", 3306, "", "OFFLINE", "9.7.0"]
+        answer = text_result(answer=json.dumps(said | {"group_name": None, "single_primary": 1, "rows": [itself]}))
+        self.answers[ASK_GROUP] = answer if has_plugin else ServerError(1193, "HY000", "Unknown system variable")
+        said |= {"rows": None, "gtid_mode": "ON", "executed": "", "channels": None}
         self.answers[ASK_SERVER] = text_result(answer=json.dumps(said))
-        self.answers[ASK_GROUP] = ServerError(1193, "HY000", "Unknown system variable")
+        self.answers[ASK_SERVER_LOAD] = text_result(answer=json.dumps({"Threads_running": "2"}))
 
     async def answer(self, wire: Wire, message: ClientMessage) -> bool:
         match message:

@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from cluster.access import Access
+from cluster.gtids import GtidSet
 from cluster.members import Endpoint, Member, Role
-from cluster.observations import Outcome
+from cluster.observations import Outcome, Replication
+from cluster.questions import ASK_GROUP, ASK_SERVER
 from cluster.topology import Topology, Trust
 from cluster.watch import Timing, Watch
 from cluster.x_probe import XProbe
@@ -101,16 +103,36 @@ async def test_members_are_nudged_so_that_notices_come_early() -> None:
         assert sum(one.looks for one in members) < 20
 
 
-async def test_a_server_without_group_replication_is_asked_without_its_variables() -> None:
+@pytest.mark.parametrize("has_plugin", [False, True])
+async def test_a_server_without_a_group_is_asked_as_a_source_or_replica(has_plugin: bool) -> None:
     async with FakeGroupMember(0) as fake:
         assert isinstance(fake, FakeGroupMember)
-        fake.is_plain_server()
+        fake.is_plain_server(has_plugin=has_plugin)
         probe = XProbe(fake.member, ACCESS, timeout=5.0)
         seen = await probe.look()
         assert seen.outcome is Outcome.ANSWERED
         assert seen.report is not None
-        assert seen.report.rows == ()
+        assert (seen.report.rows, seen.report.load) == ((), 2)
+        assert seen.report.replication == Replication(executed=GtidSet())
         assert not probe.hears_notices
+        looks = fake.looks
+        again = (await probe.look()).report
+        assert (again, fake.looks) == (seen.report, looks + 1), "it went on asking what does not suit"
+        await probe.close()
+
+
+async def test_a_server_that_joins_a_group_is_asked_as_its_member_from_then_on() -> None:
+    async with FakeGroupMember(0) as fake:
+        assert isinstance(fake, FakeGroupMember)
+        fake.is_plain_server(has_plugin=True)
+        probe = XProbe(fake.member, ACCESS, timeout=5.0)
+        await probe.look()
+        fake.say(UP0)
+        fake.answers[ASK_SERVER] = fake.answers[ASK_GROUP]  # its rows show that it is in one now
+        seen = await probe.look()
+        assert seen.report is not None
+        assert seen.report.group_name == "g"
+        assert probe.hears_notices
         await probe.close()
 
 
@@ -147,8 +169,6 @@ async def test_each_failure_has_its_name() -> None:
         wire.send_bytes(b"GET / HTTP/1.1\r\n\r\n")  # type: ignore[attr-defined]
 
     def answering(code: int) -> dict[str, ServerError]:
-        from cluster.questions import ASK_GROUP
-
         return {ASK_GROUP: ServerError(code, "HY000", "no")}
 
     assert await look() is Outcome.ANSWERED

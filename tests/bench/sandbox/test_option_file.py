@@ -79,3 +79,11 @@ def test_on_loopback_nothing_listens_elsewhere() -> None:
 def test_initialising_writes_where_a_half_made_directory_is_not_taken_for_a_whole_one() -> None:
     assert options(initialise_text("/mnt"))["datadir"] == "/mnt/data.partial"
     assert options(member_text(a_record(), a_record().members[0], "/mnt"))["datadir"] == "/mnt/data"
+
+
+def test_a_source_and_its_replicas_have_no_group_and_start_read_only() -> None:
+    text = member_text(a_record(mode=Mode.REPLICATION), a_record().members[0], "/mnt")
+    found = options(text)
+    assert not [name for name in found if name.startswith("group_replication")]
+    assert found["super_read_only"] == found["rpl_semi_sync_replica_enabled"] == "ON"
+    assert "semisync_source.so" in text
