@@ -280,6 +280,13 @@ def test_required_tls_is_asked_for_in_any_case_and_never_done_without(mode: TlsM
     assert play.sent() == []
 
 
+def test_another_error_in_the_place_of_consent_is_not_taken_for_a_lack_of_tls() -> None:
+    play = Play(tls=TlsMode.REQUIRED)
+    play.server(OFFER)
+    (ended,) = play.server(Error(1053, "08S01", "Server shutdown in progress"))
+    assert same(ended, Ended(ServerError(1053, "08S01", "Server shutdown in progress")))
+
+
 def test_bytes_in_clear_together_with_the_consent_to_tls_are_an_attack() -> None:
     play = Play()
     play.server(OFFER)
