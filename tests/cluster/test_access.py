@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import ssl
 
 import pytest
 
 from cluster.access import BY_CODE, BY_VERDICT, FAILURES, Access, make_access, name_failure
+from cluster.commands import CANNOT_TELL, probe
 from cluster.observations import Outcome
 from cluster.questions import AnswerError
 from xproto.errors import RemoteProtocolError, ServerError, TurnedAwayError
@@ -84,3 +86,18 @@ def test_what_is_wrong_is_told_by_the_options_own_name() -> None:
         make_access(LOGIN, tls="on", option="clusters.a.probe_tls")
     with pytest.raises(ValueError, match=r"--probe-tls-ca /absent: No such file"):
         make_access(LOGIN, ca="/absent", option="--probe-tls")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tls", "on"], "fairlead probe: --tls on: wanted one of disabled, preferred"),
+        (["--tls-ca", "/absent"], "fairlead probe: --tls-ca /absent: No such file"),
+        (["--tls-key", "/absent"], "fairlead probe: --tls-key /absent: the certificate is missing"),
+    ],
+)
+def test_the_options_of_fairlead_probe(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    run = probe(parser)
+    assert run(parser.parse_args(["127.0.0.1", *options])) == CANNOT_TELL
+    assert capsys.readouterr().err.startswith(words)

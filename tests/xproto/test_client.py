@@ -40,6 +40,7 @@ from xproto.notices import (
     ServerWarning,
     SessionParameter,
     SessionStateChanged,
+    UnknownNotice,
     WarningLevel,
 )
 from xproto.rows import Column, ColumnType
@@ -455,6 +456,19 @@ def test_a_ping_is_sent_once_and_its_answer_is_no_event() -> None:
     play.client.execute("SELECT 1")
     (done,) = play.server(NUMBER, Row((b"\x02",)), FetchDone(), StmtExecuteOk())
     assert done == Completed(Result((NUMBER,), ((1,),)))
+
+
+def test_bytes_like_a_pings_answer_that_end_another_message() -> None:
+    play = opened()
+    play.client.ping()
+    notice = UnknownNotice(99, b"..." + PONG)
+    data = encode_server(notice)
+    assert data.endswith(PONG)
+    assert play.bytes(data.removesuffix(PONG)) == []
+    assert play.bytes(PONG) == [NoticeReceived(notice)]
+    assert play.bytes(PONG) == []
+    play.client.execute("SELECT 1")
+    assert play.server(StmtExecuteOk()) == [Completed(Result((), ()))]
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 1000])
