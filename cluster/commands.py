@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from cluster.observations import Observation
 
 HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
+TLS_HELP = (
+    "disabled, preferred, required, verify-ca or verify-identity: MySQL's own modes (default preferred, or verify-ca"
+    " where an authority is given)"
+)
 PASSWORD_VARIABLE = "FAIRLEAD_PROBE_PASSWORD"  # noqa: S105 - the variable's name
 
 
@@ -47,6 +51,12 @@ def probe(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int
     parser.add_argument("address", metavar="HOST[:PORT]", help="the server's X Protocol address; default port 33060")
     parser.add_argument("--user", help="account to ask with; without one only a sign of life can be told")
     parser.add_argument("--password-file", metavar="FILE", help=f"its password; else ${PASSWORD_VARIABLE}")
+    parser.add_argument("--tls", metavar="MODE", help=TLS_HELP)
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", help="the authorities to believe, PEM; needed by the last two modes"
+    )
+    parser.add_argument("--tls-cert", metavar="FILE", help="our own certificate, for accounts that REQUIRE one")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key; left out if it is in the same file")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for the whole probe (default 5)")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
     return _run
@@ -56,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     import asyncio
     import json
 
-    from cluster.access import Access
+    from cluster.access import make_access
     from cluster.members import X_PORT, Member, parse_endpoint
     from cluster.x_probe import XProbe
     from xproto.session import Login
@@ -64,6 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         endpoint = parse_endpoint(args.address, X_PORT)
         login = Login(args.user, read_password(args.password_file)) if args.user else None
+        access = make_access(login, tls=args.tls, ca=args.tls_ca, cert=args.tls_cert, key=args.tls_key)
         if not 0 < args.timeout <= 3600:
             raise ValueError(f"--timeout {args.timeout}: must be more than 0 and at most 3600 seconds")
     except ValueError as error:
@@ -71,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
         return CANNOT_TELL
 
     async def ask() -> Observation:
-        one = XProbe(Member(endpoint.host, None, endpoint), Access(login), timeout=args.timeout)
+        one = XProbe(Member(endpoint.host, None, endpoint), access, timeout=args.timeout)
         try:
             return await one.look()
         finally:
@@ -94,7 +105,13 @@ def verdict(seen: Observation) -> tuple[int, str]:
 
     report = seen.report
     if report is None:
-        cannot_tell = seen.outcome in {Outcome.ALIVE, Outcome.DENIED, Outcome.TOO_MANY}
+        cannot_tell = seen.outcome in {
+            Outcome.ALIVE,
+            Outcome.DENIED,
+            Outcome.LOCKED,
+            Outcome.TLS,
+            Outcome.TOO_MANY,
+        }
         return (CANNOT_TELL if cannot_tell else UNHEALTHY), f"{seen.outcome.value}: {seen.detail}"
     if report.offline_mode:
         return UNHEALTHY, "it is in offline_mode"

@@ -21,10 +21,13 @@ class Outcome(Enum):
     ANSWERED = "answered"  # it answered every question
     ALIVE = "alive"  # it speaks the X Protocol, but there were no credentials to ask with
     OFFLINE_MODE = "offline-mode"  # it turns ordinary accounts away, as an expelled member does (error 3032)
+    SHUTTING_DOWN = "shutting-down"  # it said so as it ended our session, and takes no new one
     REFUSED = "refused"  # nothing listens there, or the connection was reset
     TIMEOUT = "timeout"
-    DENIED = "denied"  # wrong user, password, certificate or missing privilege
-    TOO_MANY = "too-many-connections"
+    DENIED = "denied"  # wrong user or password, no such host for the account, or a missing privilege
+    LOCKED = "account-locked"  # the account is locked, or its password has expired
+    TLS = "tls-failed"  # a certificate that is not believed, on either side; or TLS where one side wants it and one not
+    TOO_MANY = "too-many-connections"  # the server's or the account's limit; the X Plugin then closes without a byte
     BROKEN = "broken"  # it answered with something that is not the X Protocol, or an error nobody foresaw
 
 

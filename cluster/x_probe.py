@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cluster.access import FAILURES, Access, name_failure
-from cluster.members import Member
+from cluster.access import FAILURES, LEAVING, Access, name_failure
+from cluster.members import Endpoint, Member
 from cluster.observations import Observation, Outcome, Report
 from cluster.questions import (
     ASK_GROUP,
@@ -99,20 +99,45 @@ class XProbe:
             await session.close()
 
     async def _ask_within(self, deadline: float) -> Report | None:
+        parting: Exception | None = None  # what the session was ended with
         if self._session is not None and not self._session.closed:
             try:
                 return await self._ask(self._session, deadline)
-            except ConnectionError:
-                pass  # it ended while idle, as sessions may; a new one tells how the member really is
+            except ConnectionError as error:
+                parting = error  # it ended, as sessions may; a new one tells how the member really is
             except ServerError as error:
-                if not error.fatal:
+                if not error.fatal and error.code not in LEAVING:
                     raise
+                parting = error
+        if self._session is not None:
+            parting = (
+                self._session.last_words
+                or parting
+                or ConnectionResetError("the session ended, and no new one is taken")
+            )
         await self.close()
         if self.member.x is None:
             raise OSError("no record names an X Protocol port for it")
-        self._session = await Session.open(
-            self.member.x.host,
-            self.member.x.port,
+        try:
+            self._session = await self._open(self.member.x, deadline)
+        except ConnectionError as error:
+            if parting is not None:  # which says more than how the next one is kept out
+                raise parting from error
+            raise
+        except ServerError as error:
+            if isinstance(parting, ServerError) and parting.code in LEAVING:
+                raise parting from error
+            raise
+        self._question = ASK_GROUP  # the server may be another one, or have got the plugin
+        if self._access.login is None:
+            return None
+        await self._session.enable_notices(timeout=self._left(deadline))
+        return await self._ask(self._session, deadline)
+
+    async def _open(self, endpoint: Endpoint, deadline: float) -> Session:
+        return await Session.open(
+            endpoint.host,
+            endpoint.port,
             self._access.login,
             tls=self._access.tls,
             ssl_context=self._access.ssl_context,
@@ -120,11 +145,6 @@ class XProbe:
             timeout=self._left(deadline),
             on_notice=self._on_notice,
         )
-        self._question = ASK_GROUP  # the server may be another one, or have got the plugin
-        if self._access.login is None:
-            return None
-        await self._session.enable_notices(timeout=self._left(deadline))
-        return await self._ask(self._session, deadline)
 
     async def _ask(self, session: Session, deadline: float) -> Report:
         try:

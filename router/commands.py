@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.commands import TLS_HELP
+
 if TYPE_CHECKING:
-    from router.settings import Settings
+    from cluster.access import Access
+    from router.settings import ClusterSettings, Settings
 
 FAILED, USAGE = 1, 2
 
@@ -28,6 +31,10 @@ def router(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], in
     )
     parser.add_argument("--probe-user", metavar="USER", help="account for health checks")
     parser.add_argument("--probe-password-file", metavar="FILE", help="its password; else $FAIRLEAD_PROBE_PASSWORD")
+    parser.add_argument("--probe-tls", metavar="MODE", help=TLS_HELP)
+    parser.add_argument("--probe-tls-ca", metavar="FILE", help="the authorities that health checks believe, PEM")
+    parser.add_argument("--probe-tls-cert", metavar="FILE", help="their own certificate, for an account that needs one")
+    parser.add_argument("--probe-tls-key", metavar="FILE", help="its key; left out if it is in the same file")
     parser.add_argument("--bind", metavar="ADDR", help="address of the four usual routes (default 127.0.0.1)")
     parser.add_argument("--admin", metavar="ADDR:PORT", help="address of the HTTP listener (default 127.0.0.1:8443)")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -38,7 +45,7 @@ def _run_router(args: argparse.Namespace) -> int:
     from router.settings import SettingsError
 
     try:
-        settings, passwords = _settings(args)
+        settings, accesses = _settings(args)
     except SettingsError as error:
         for line in str(error).splitlines():
             print(f"fairlead router: {line}", file=sys.stderr)
@@ -52,7 +59,7 @@ def _run_router(args: argparse.Namespace) -> int:
     from router.service import Router
 
     async def serve() -> None:
-        await Router(settings, passwords).run()
+        await Router(settings, accesses).run()
 
     try:
         uvloop.run(serve())
@@ -62,10 +69,9 @@ def _run_router(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
+def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
     import ipaddress
 
-    from cluster.commands import read_password
     from router.settings import SettingsError, default_routes, load, parse
 
     document: dict[str, Any] = load(args.config) if args.config else {}
@@ -74,6 +80,10 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
         "resolvers": args.resolver,
         "probe_user": args.probe_user,
         "probe_password_file": args.probe_password_file,
+        "probe_tls": args.probe_tls,
+        "probe_tls_ca": args.probe_tls_ca,
+        "probe_tls_cert": args.probe_tls_cert,
+        "probe_tls_key": args.probe_tls_key,
     }
     given = {key: value for key, value in flags.items() if value is not None}
     clusters = document.get("clusters", {})
@@ -95,15 +105,30 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
     if args.admin is not None and isinstance(document.get("admin", {}), dict):
         document["admin"] = {**document.get("admin", {}), "listen": args.admin}
     settings = parse(document)
-    passwords = {}
-    for name, cluster in settings.clusters.items():
-        if cluster.probe_user:
-            try:
-                file = cluster.probe_password_file
-                passwords[name] = read_password(str(file) if file else None, f"clusters.{name}.probe_password_file")
-            except ValueError as exc:
-                raise SettingsError(str(exc)) from exc
-    return settings, passwords
+    try:
+        return settings, {name: _access(name, cluster) for name, cluster in settings.clusters.items()}
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from exc
+
+
+def _access(name: str, cluster: ClusterSettings) -> Access:
+    from cluster.access import make_access
+    from cluster.commands import read_password
+    from xproto.session import Login
+
+    key, login = f"clusters.{name}", None
+    if cluster.probe_user:
+        file = cluster.probe_password_file
+        password = read_password(str(file) if file else None, f"{key}.probe_password_file")
+        login = Login(cluster.probe_user, password)
+    return make_access(
+        login,
+        tls=cluster.probe_tls.value if cluster.probe_tls else None,
+        ca=cluster.probe_tls_ca,
+        cert=cluster.probe_tls_cert,
+        key=cluster.probe_tls_key,
+        option=f"{key}.probe_tls",
+    )
 
 
 def _explain(settings: Settings) -> str:
@@ -117,6 +142,8 @@ def _explain(settings: Settings) -> str:
             if cluster.probe_user
             else "probed without an account: no roles, no routing"
         )
+        if cluster.probe_user and cluster.probe_tls is not None:
+            probes += f", TLS {cluster.probe_tls.value}"
         lines.append(
             f"cluster {name}: _mysql._tcp.{cluster.srv} and _mysqlx._tcp.{cluster.srv} from {servers}; {probes}"
         )

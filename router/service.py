@@ -24,7 +24,6 @@ from router.sessions import Port
 from router.settings import ClusterSettings, Settings, SettingsError
 from router.watcher import Watcher
 from srv.resolver import Resolver
-from xproto.session import Login
 
 log = logging.getLogger("fairlead.router")
 
@@ -55,10 +54,10 @@ class Router:
 
     Args:
         settings: what to run.
-        passwords: the probe account's password by cluster name, for clusters with a `probe_user`.
+        accesses: how the members of each cluster are asked, by its name; what is not here is asked without an account.
     """
 
-    def __init__(self, settings: Settings, passwords: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, accesses: Mapping[str, Access]) -> None:
         self.settings = settings
         self.phase = Phase.STARTING
         self.watchers: dict[str, Watcher] = {}
@@ -68,7 +67,7 @@ class Router:
         self._stop = asyncio.Event()
         for name, cluster in settings.clusters.items():
             self.looks[name] = Looks()
-            self.watchers[name] = _watcher(cluster, passwords.get(name), self.looks[name])
+            self.watchers[name] = _watcher(cluster, accesses.get(name, Access(None)), self.looks[name])
 
     def not_ready_because(self) -> str:
         """Why no new connections should be sent here; empty where they should.
@@ -173,15 +172,13 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _watcher(cluster: ClusterSettings, password: str | None, looks: Looks) -> Watcher:
-    login = Login(cluster.probe_user, password or "") if cluster.probe_user else None
-
+def _watcher(cluster: ClusterSettings, access: Access, looks: Looks) -> Watcher:
     def observed(seen: Observation) -> None:
         looks.add(seen)
         watcher.observed(seen)
 
     watch = Watch(
-        Access(login),
+        access,
         timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
         policy=cluster.policy,
         on_observation=observed,

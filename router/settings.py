@@ -20,6 +20,7 @@ from cluster.flavours import Flavour
 from cluster.members import Endpoint, parse_endpoint
 from srv.names import canonical
 from srv.zone import SERVICES
+from xproto.tls import TlsMode
 
 DNS_PORT = 53
 ADMIN_PORT = 8443
@@ -101,6 +102,15 @@ class ClusterSettings(_Table):
     """Account for health checks; needs SELECT on performance_schema."""
     probe_password_file: Path | None = None
     """File with its password in the first line. Else the environment's FAIRLEAD_PROBE_PASSWORD."""
+    probe_tls: TlsMode | None = None
+    """`disabled`, `preferred`, `required`, `verify-ca` or `verify-identity`, as MySQL has them. Left out: preferred, or
+    verify-ca where an authority is given."""
+    probe_tls_ca: Path | None = None
+    """File of the authorities to believe, PEM. verify-ca and verify-identity need it."""
+    probe_tls_cert: Path | None = None
+    """File of the probes' own certificate, PEM, for an account that REQUIREs one."""
+    probe_tls_key: Path | None = None
+    """File of its key, PEM, not encrypted. Left out: it is in the same file."""
     poll_interval: Annotated[float, Field(ge=0.05, le=60)] = 0.5
     """Seconds between looks at a member. Notices come in between; this is for what they miss."""
     probe_timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.5

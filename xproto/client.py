@@ -51,6 +51,7 @@ _NOT_CACHED = (
     "the password is wrong, or the server has not cached it and the line is not encrypted: use TLS, or log in with it"
     " over TLS once after each start of the server"
 )
+_CAPABILITY_REFUSED = 5001
 _NO_TLS = "the server takes no TLS on this port: give it a certificate, or choose preferred or disabled here"
 # As an X frame, the first packet of a classic server is of these types: its greeting, or an error in its place.
 _CLASSIC_TYPES = frozenset({10, 255})
@@ -243,7 +244,7 @@ class Client:
             if self._tls_mode is TlsMode.PREFERRED and not error.fatal:
                 self._start_login()
                 return None
-            hint = _NO_TLS
+            hint = _NO_TLS if error.code == _CAPABILITY_REFUSED else ""
         if self.state in (State.AUTHENTICATING, State.ANSWERED) and error.code in _TRY_NEXT_MECHANISM:
             if error.code == _ACCESS_DENIED:
                 self._denied = error

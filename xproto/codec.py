@@ -52,6 +52,10 @@ from xproto.notices import (
 from xproto.rows import Column, ColumnType
 
 _NOTICE = 11
+# Columns and notices, byte for byte the same at each answer to a probe's question: kept decoded, since they are frozen
+# and hold no secret. The bound on their size keeps what is kept below a megabyte.
+_REPEATED = frozenset({11, 12})
+_REPEATED_BYTES = 64
 _FATAL = 1
 _GLOBAL_SCOPE, _LOCAL_SCOPE = 1, 2
 _SCALAR, _OBJECT, _ARRAY = 1, 2, 3
@@ -75,7 +79,14 @@ def decode_server(frame: Frame) -> ServerMessage:
     Raises:
         RemoteProtocolError: a type or a payload that no server sends, or what was never asked for (cursors, ...).
     """
+    if frame.type in _REPEATED and len(frame.payload) <= _REPEATED_BYTES:
+        return _decode_repeated(frame.type, frame.payload)
     return _decode(frame, _FROM_SERVER)
+
+
+@lru_cache(maxsize=256)
+def _decode_repeated(frame_type: int, payload: bytes) -> ServerMessage:
+    return _decode(Frame(frame_type, payload), _FROM_SERVER)
 
 
 def decode_client(frame: Frame) -> ClientMessage:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from xproto.errors import RemoteProtocolError
 
 _HEADER = struct.Struct("<IB")
-_LENGTH_SIZE = 4
+_LENGTH = struct.Struct("<I")
+_LENGTH_SIZE = _LENGTH.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class FrameDecoder:
         buffer = self._buffer
         if len(buffer) < _LENGTH_SIZE:
             return None
-        length = int.from_bytes(buffer[:_LENGTH_SIZE], "little")
+        (length,) = _LENGTH.unpack_from(buffer)
         if length == 0:
             raise RemoteProtocolError("a frame of length 0: it must have a type at least")
         if length > self.limit:

@@ -177,7 +177,8 @@ class _Link(asyncio.Protocol):
         self._answer: asyncio.Future[Event | Exception] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._violation: RemoteProtocolError | None = None
-        self._peer_left = self._heard = False
+        self._peer_left = False
+        self._heard = False  # whether anything came, of late over TLS
         self._lost_by: Exception | None = None
         self._held: bytearray | None = None  # what came between the TLS handshake and the client's knowing of it
 
@@ -298,7 +299,7 @@ class _Link(asyncio.Protocol):
         A server may speak as soon as its side of the handshake is done, which can be before ours is told of it: what
         comes is held until the client has been told, in `ask`.
         """
-        self._held = bytearray()
+        self._held, self._heard = bytearray(), False
         plain = cast(asyncio.Transport, self._transport)
         encrypted = await self._loop.start_tls(
             plain, self, context, server_hostname=name, ssl_shutdown_timeout=_CLOSE_SECONDS
@@ -340,7 +341,10 @@ class _Link(asyncio.Protocol):
         reason = self.client.error
         if reason is None and not self._peer_left:
             return ConnectionAbortedError(f"the session with {self._peer} is closed")
-        if not self._heard:
+        if not self._heard and self.client.tls:
+            words = "closed right after the handshake: the server refuses our certificate, or went away"
+            return ssl.SSLError(ssl.SSL_ERROR_EOF, words)
+        if not self._heard and self.client.state is State.READING_CAPABILITIES:
             return TurnedAwayError(f"{self._peer} closed the connection without a byte")
         gone = ConnectionResetError(f"{self._peer} closed the connection" + (f": {reason}" if reason else ""))
         gone.__cause__ = reason

@@ -110,6 +110,18 @@ async def test_notices_can_be_asked_for_and_a_statement_can_fail(sandbox: Any) -
 
 
 @pytest.mark.sandbox
+async def test_pings_between_statements(sandbox: Any) -> None:
+    session = await open_session(sandbox, login(sandbox))
+    for number in range(20):
+        assert session.ping()
+        assert session.ping()
+        assert (await session.execute("SELECT ?", [number], timeout=SECONDS)).rows == ((number,),)
+    assert session.ping()
+    await session.close()
+    assert session.last_words is None
+
+
+@pytest.mark.sandbox
 async def test_a_server_says_why_it_ends_a_session(sandbox: Any) -> None:
     session = await open_session(sandbox, login(sandbox))
     await session.execute("SET SESSION mysqlx_wait_timeout = 1", timeout=SECONDS)

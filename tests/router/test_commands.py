@@ -26,6 +26,18 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
             None,
             "no password: name a file with clusters.main.probe_password_file",
         ),
+        (
+            ["--srv", "a.b", "--probe-tls", "on"],
+            None,
+            "clusters.main.probe_tls: 'on': must be one of 'disabled', 'pref",
+        ),
+        (["--srv", "a.b", "--probe-tls", "verify-ca"], None, "name its file with clusters.main.probe_tls_ca"),
+        (["--srv", "a.b", "--probe-tls-ca", "/absent"], None, "clusters.main.probe_tls_ca /absent: No such file"),
+        (
+            ["--srv", "a.b"],
+            '[clusters.one]\nprobe_tls = "required"\nprobe_tls_key = "/k"',
+            "clusters.one.probe_tls_key /k: the certificate is missing; name its file with clusters.one.probe_tls_cert",
+        ),
         (["--srv", "a.b", "--admin", "x"], None, "admin.listen: 'x' is not an IP address"),
         (["--srv", "a.b"], "clusters = 3", "clusters: 3: must be a table"),
         (["--srv", "a.b"], "[clusters]\nmain = 3", "clusters.main: 3: must be a table"),

@@ -40,6 +40,7 @@ from xproto.notices import (
     ServerWarning,
     SessionParameter,
     SessionStateChanged,
+    UnknownNotice,
     WarningLevel,
 )
 from xproto.rows import Column, ColumnType
@@ -280,6 +281,13 @@ def test_required_tls_is_asked_for_in_any_case_and_never_done_without(mode: TlsM
     assert play.sent() == []
 
 
+def test_another_error_in_the_place_of_consent_is_not_taken_for_a_lack_of_tls() -> None:
+    play = Play(tls=TlsMode.REQUIRED)
+    play.server(OFFER)
+    (ended,) = play.server(Error(1053, "08S01", "Server shutdown in progress"))
+    assert same(ended, Ended(ServerError(1053, "08S01", "Server shutdown in progress")))
+
+
 def test_bytes_in_clear_together_with_the_consent_to_tls_are_an_attack() -> None:
     play = Play()
     play.server(OFFER)
@@ -448,6 +456,19 @@ def test_a_ping_is_sent_once_and_its_answer_is_no_event() -> None:
     play.client.execute("SELECT 1")
     (done,) = play.server(NUMBER, Row((b"\x02",)), FetchDone(), StmtExecuteOk())
     assert done == Completed(Result((NUMBER,), ((1,),)))
+
+
+def test_bytes_like_a_pings_answer_that_end_another_message() -> None:
+    play = opened()
+    play.client.ping()
+    notice = UnknownNotice(99, b"..." + PONG)
+    data = encode_server(notice)
+    assert data.endswith(PONG)
+    assert play.bytes(data.removesuffix(PONG)) == []
+    assert play.bytes(PONG) == [NoticeReceived(notice)]
+    assert play.bytes(PONG) == []
+    play.client.execute("SELECT 1")
+    assert play.server(StmtExecuteOk()) == [Completed(Result((), ()))]
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 1000])

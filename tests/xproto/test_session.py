@@ -148,6 +148,23 @@ async def test_a_verified_certificate(tls_pair: TlsPair) -> None:
         await session.close()
 
 
+async def test_a_server_that_leaves_right_after_the_handshake(tls_pair: TlsPair) -> None:
+    """As one does that refuses our certificate: with TLS 1.3 our side of the handshake is done by then."""
+
+    async def leave(wire: Wire) -> None:
+        await wire.receive()
+        wire.send(Capabilities({"tls": False, "authentication.mechanisms": ["PLAIN"]}))
+        await wire.receive()
+        wire.send(Ok())
+        await wire.start_tls(tls_pair.server)
+        await wire.receive()
+        wire.abort()
+
+    async with FakeMember(script=leave) as member:
+        with pytest.raises(ssl.SSLError, match="right after the handshake"):
+            await open_session(member)
+
+
 async def test_a_certificate_for_another_name(tls_pair: TlsPair) -> None:
     async with FakeMember(tls=tls_pair.server) as member:
         with pytest.raises(ssl.SSLCertVerificationError):
