@@ -17,7 +17,7 @@ from cluster.access import Access
 from cluster.diagnosis import diagnose
 from cluster.evidence import Policy
 from cluster.members import Member, Role, State
-from cluster.observations import Observation
+from cluster.observations import Observation, Outcome
 from cluster.probe import MakeProbe, Probe, make_probe
 from cluster.topology import Topology, Trust, changes
 from xproto.notices import GroupReplicationStateChanged, Notice
@@ -93,6 +93,7 @@ class Watch:
         self._group: asyncio.TaskGroup | None = None
         self._subscribers: list[Subscriber] = []
         self._burst_until = 0.0
+        self._nudging: asyncio.TimerHandle | None = None
         self._asked_at = 0.0  # when some member was asked last
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -131,12 +132,14 @@ class Watch:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                group.create_task(self._nudge_in_turn(), name="nudge members")
+                self._nudge_next()
                 self._start_missing()
                 while True:  # observations age, whether or not new ones come
                     await asyncio.sleep(self.timing.poll)
                     self._judge()
         finally:
+            if self._nudging is not None:
+                self._nudging.cancel()
             self._group = None
             self._tasks.clear()
         raise AssertionError("unreachable")
@@ -184,15 +187,14 @@ class Watch:
             timer.cancel()
         return self._clock() < until
 
-    async def _nudge_in_turn(self) -> NoReturn:
-        """Have one member after the other deliver its notices."""
-        turn = 0
-        while True:
-            await asyncio.sleep(self.timing.notice_interval)
-            hearing = [name for name, probe in self._probes.items() if probe.hears_notices]
-            if not hearing or self._clock() - self._asked_at < self.timing.notice_interval:
-                continue  # a look has members deliver their notices, too
-            turn += 1
+    def _nudge_next(self, turn: int = 0) -> None:
+        """Have one member deliver its notices, and come back for the next; a timer costs half of what a task does."""
+        loop = asyncio.get_running_loop()
+        self._nudging = loop.call_later(self.timing.notice_interval, self._nudge_next, turn + 1)
+        if self._clock() - self._asked_at < self.timing.notice_interval:
+            return  # a look has members deliver their notices, too
+        hearing = [name for name, probe in self._probes.items() if probe.hears_notices]
+        if hearing:
             name = hearing[turn % len(hearing)]
             if not self._probes[name].nudge():
                 self._wakes[name].set()
@@ -216,7 +218,10 @@ class Watch:
     def _observed(self, seen: Observation) -> None:
         if self._members.get(seen.member.name) != seen.member:
             return
-        before, self._observations[seen.member.name] = self._observations.get(seen.member.name), seen
+        before = self._observations.get(seen.member.name)
+        # Silence is no evidence: what a member said counts until it is too old, as if it had not been asked.
+        if seen.outcome is not Outcome.TIMEOUT or before is None or before.report is None or self._is_old(before):
+            self._observations[seen.member.name] = seen
         if before is None or (before.outcome, before.detail) != (seen.outcome, seen.detail):
             level = logging.INFO if seen.report else logging.WARNING
             log.log(level, "probe of %s: %s %s", seen.member.name, seen.outcome.value, seen.detail)

@@ -22,6 +22,7 @@ class FakeGroupMember(FakeMember):
         self.number = number
         self.looks = 0
         self.pings = 0
+        self.silent = False
 
     @property
     def member(self) -> Member:
@@ -56,6 +57,8 @@ class FakeGroupMember(FakeMember):
         self.answers[ASK_SERVER_LOAD] = text_result(answer=json.dumps({"Threads_running": "2"}))
 
     async def answer(self, wire: Wire, message: ClientMessage) -> bool:
+        if self.silent:
+            return True
         match message:
             case StmtExecute("ping", _, "mysqlx"):
                 self.pings += 1

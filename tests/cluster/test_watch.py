@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from cluster.access import Access
+from cluster.evidence import Policy
 from cluster.gtids import GtidSet
 from cluster.members import Endpoint, Member, Role
 from cluster.observations import Outcome, Replication
@@ -88,10 +89,13 @@ async def test_a_role_that_shows_before_the_member_is_writable_is_waited_for() -
         for one in members:
             one.say(UP1)
         members[0].notify(NOTICE)
-        await until(lambda: watch.topology.primaries() == (), "nobody is offered meanwhile")
-        status = watch.topology.status_of("mysql-1")
-        assert status is not None
-        assert (status.role, status.offered, status.reason) == (Role.PRIMARY, None, "not writable yet")
+
+        def risen() -> bool:
+            status = watch.topology.status_of("mysql-1")
+            told = status and (status.role, status.offered, status.reason)
+            return told == (Role.PRIMARY, None, "not writable yet") and watch.topology.primaries() == ()
+
+        await until(risen, "its role shows, and nobody is offered meanwhile")
         members[1].say(UP1, writable=True)
         await until(lambda: names(watch.topology)[0] == ["mysql-1"], "it is offered as soon as it is writable")
         assert [one.version for one in seen] == sorted({one.version for one in seen})
@@ -184,6 +188,19 @@ async def test_each_failure_has_its_name() -> None:
     assert (await nobody.look()).outcome is Outcome.REFUSED
     no_port = XProbe(Member("classic-only", Endpoint("127.0.0.1", 3306), None), ACCESS, timeout=5.0)
     assert (await no_port.look()).outcome is Outcome.REFUSED
+
+
+async def test_one_lost_look_does_not_make_a_member_unknown() -> None:
+    timing = Timing(poll=0.02, timeout=0.05, notice_interval=30.0)
+    async with group(timing) as (watch, members):
+        watch._policy = Policy(max_age=1.0)
+        outcomes: list[Outcome] = []
+        watch.on_observation = lambda seen: outcomes.append(seen.outcome)
+        versions = watch.topology.version
+        members[2].silent = True
+        await until(lambda: Outcome.TIMEOUT in outcomes, "a look has been lost")
+        assert watch.topology.version == versions
+        await until(lambda: Outcome.TIMEOUT in {one.outcome for one in watch._observations.values()}, "it ages out")
 
 
 async def test_members_come_and_go() -> None:
