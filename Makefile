@@ -20,12 +20,13 @@ HERE := cd '$(ROOT)' &&
 
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # `make lock UPGRADE=1` moves to the newest versions; without it a lock changes only where the project asks for it.
 UPGRADE ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' '$(ROOT)/Makefile'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' '$(ROOT)/Makefile'
 
 .PHONY: demo
 demo: venv ## a real cluster on this machine, the router before it, and failures on purpose (KEEP=1, DEMO_ARGS=…)
@@ -74,6 +75,10 @@ proto: venv ## the generated code of the X Protocol's messages
 .PHONY: docs
 docs: venv ## docs/states.md again from the code
 	@$(HERE) $(BIN)/python -m bench.setup.state_tables
+
+.PHONY: bench-dns
+bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.peers.dns_answers $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## removes what these commands made here (caches in the home directory stay)

@@ -1,48 +1,59 @@
-"""From a query's bytes to a response's bytes. Owns what an authoritative server says; must not know sockets or time."""
+"""From a query's bytes to a response's bytes. Owns what an authoritative server says; must not know sockets or time.
+
+The whole of it, by way of a library that reads all there is to a message; `shelf` has the short way for ordinary ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from srv.names import is_within
 from srv.records import Kind, NameRecord, Rcode, RRset, SrvRecord
+from srv.replies import OPT_KIND, question_of, write_bare_reply, write_reply
+from srv.transfer import TRANSFERS, transfer
 from srv.wire import (
     IN,
     MESSAGE_LIMIT,
     OPCODE_QUERY,
     PLAIN_UDP_LIMIT,
     UDP_PAYLOAD,
-    Header,
     MalformedError,
     Query,
     Reply,
     read_header,
     read_query,
-    write_bare_reply,
-    write_reply,
 )
 from srv.zone import Foreign, Found, NoData, NxDomain, Withheld, Zone
 
 ANY_KIND = 255
-TRANSFERS = frozenset({251, 252})  # IXFR, AXFR
-META_KINDS = frozenset(range(128, 255)) - TRANSFERS  # RFC 6895, 3.1: types that no record can have, besides OPT
-OPT_KIND = 41
+META_KINDS = frozenset(range(128, 255)) - TRANSFERS  # RFC 6895, 3.1: types that no record can have
+
+Zones = Mapping[str, Zone]  # by origin
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What to do about a packet. `reply` is None where silence is right; `complaint` is for the log."""
+    """What to do about a packet. `reply` is None where silence is right; `complaint` is for the log.
+
+    `rest` is what follows the reply over TCP, where a zone needs several messages.
+    """
 
     reply: bytes | None
     rcode: Rcode | None
     complaint: str = ""
+    rest: Iterable[bytes] = ()
 
 
-def react(zones: Sequence[Zone], wire: bytes, *, over_tcp: bool) -> Reaction:
+def react(zones: Zones, wire: bytes, *, over_tcp: bool, may_transfer: bool = False) -> Reaction:
     """Answer one packet.
 
     Responses and what is too short for a header are dropped: answering them could set two servers on each other.
+
+    Args:
+        zones: what is known, by origin.
+        wire: the packet.
+        over_tcp: else over UDP.
+        may_transfer: whether whole zones are for this peer.
     """
     try:
         header = read_header(wire)
@@ -51,29 +62,46 @@ def react(zones: Sequence[Zone], wire: bytes, *, over_tcp: bool) -> Reaction:
     if header.is_response:
         return Reaction(None, None, "a response, where only queries belong")
     if header.opcode != OPCODE_QUERY:
-        return _bare(header, Rcode.NOTIMP)
+        return Reaction(write_bare_reply(header, Rcode.NOTIMP), Rcode.NOTIMP)
     try:
         query = read_query(wire)
     except MalformedError as exc:
-        return _bare(header, Rcode.FORMERR, str(exc))
+        question = question_of(wire)
+        return Reaction(write_bare_reply(header, Rcode.FORMERR, question), Rcode.FORMERR, str(exc))
+    if (
+        query.question.kind in TRANSFERS
+        and not (query.edns_version or query.is_signed)
+        and query.question.rdclass == IN
+    ):
+        zone = responsible(zones, query.question.name.lower()) if may_transfer else None
+        rcode, messages = transfer(zone, query, over_tcp=over_tcp)
+        first, *rest = messages
+        return Reaction(first, rcode, rest=rest)
     reply = answer(zones, query)
-    return Reaction(write_reply(query, reply, _limit(query, over_tcp)), Rcode(reply.rcode))
+    return Reaction(write_reply(query, reply, size_limit(query.payload, over_tcp=over_tcp)), Rcode(reply.rcode))
 
 
-def answer(zones: Sequence[Zone], query: Query) -> Reply:
+def answer(zones: Zones, query: Query) -> Reply:
     """Say what the zones know about a question."""
     question = query.question
     if query.edns_version > 0:
         return Reply(Rcode.BADVERS)
-    if question.kind in META_KINDS or question.kind in (0, OPT_KIND):
+    if query.is_signed:
+        return Reply(Rcode.NOTAUTH)  # RFC 8945, 5.2.1: we know no keys, and whoever signs wants it checked
+    if question.kind in META_KINDS or question.kind == OPT_KIND:
         return Reply(Rcode.NOTIMP)
-    zone = _responsible(zones, question.name.lower())
+    zone = responsible(zones, question.name.lower())
     if zone is None or question.rdclass != IN or question.kind in TRANSFERS:
         return Reply(Rcode.REFUSED)
-    standing = zone.lookup(question.name, question.kind)
-    if question.kind == ANY_KIND and isinstance(standing, NoData):
+    return tell(zone, question.name, question.kind)
+
+
+def tell(zone: Zone, name: str, kind: int) -> Reply:
+    """Say what a zone knows about a name and an ordinary type."""
+    standing = zone.lookup(name, kind)
+    if kind == ANY_KIND and isinstance(standing, NoData):
         # RFC 8482, 4.1: one of the sets, whichever, is answer enough to "everything".
-        sets = zone.rrsets_at(question.name)
+        sets = zone.rrsets_at(name)
         standing = Found(sets[0]) if sets else standing
     match standing:
         case Found(rrset):
@@ -93,9 +121,23 @@ def answer(zones: Sequence[Zone], query: Query) -> Reply:
             return Reply(Rcode.REFUSED)
 
 
-def _responsible(zones: Sequence[Zone], name: str) -> Zone | None:
-    around = [zone for zone in zones if is_within(name, zone.origin)]
-    return max(around, key=lambda zone: len(zone.origin), default=None)
+def responsible(zones: Zones, name: str) -> Zone | None:
+    """The zone that the lower-case name lies in; where zones lie in one another, the innermost."""
+    while name:
+        zone = zones.get(name)
+        if zone is not None:
+            return zone
+        name = name.partition(".")[2]
+    return None
+
+
+def size_limit(payload: int | None, *, over_tcp: bool) -> int:
+    """How many octets a response may have; `payload` is what the asker said that it takes over UDP."""
+    if over_tcp:
+        return MESSAGE_LIMIT
+    if payload is None:
+        return PLAIN_UDP_LIMIT
+    return min(max(payload, PLAIN_UDP_LIMIT), UDP_PAYLOAD)
 
 
 def _addresses(zone: Zone, rrset: RRset) -> tuple[RRset, ...]:
@@ -108,15 +150,3 @@ def _addresses(zone: Zone, rrset: RRset) -> tuple[RRset, ...]:
 
 def _negative_soa(zone: Zone) -> RRset:
     return replace(zone.soa, ttl=zone.negative_ttl)
-
-
-def _limit(query: Query, over_tcp: bool) -> int:
-    if over_tcp:
-        return MESSAGE_LIMIT
-    if query.payload is None:
-        return PLAIN_UDP_LIMIT
-    return min(max(query.payload, PLAIN_UDP_LIMIT), UDP_PAYLOAD)
-
-
-def _bare(header: Header, rcode: Rcode, complaint: str = "") -> Reaction:
-    return Reaction(write_bare_reply(header, rcode), rcode, complaint)

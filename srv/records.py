@@ -17,10 +17,11 @@ class Kind(IntEnum):
     SOA = 6
     AAAA = 28
     SRV = 33
+    TXT = 16
 
 
 class Rcode(IntEnum):
-    """Response codes (RFC 1035, 4.1.1; RFC 6891, 9)."""
+    """Response codes (RFC 1035, 4.1.1; RFC 2136, 2.2; RFC 6891, 9)."""
 
     NOERROR = 0
     FORMERR = 1
@@ -28,6 +29,7 @@ class Rcode(IntEnum):
     NXDOMAIN = 3
     NOTIMP = 4
     REFUSED = 5
+    NOTAUTH = 9
     BADVERS = 16
 
 
@@ -68,7 +70,14 @@ class SoaRecord:
     minimum: int
 
 
-Record = SrvRecord | AddressRecord | NameRecord | SoaRecord
+@dataclass(frozen=True, slots=True, order=True)
+class TextRecord:
+    """The data of a TXT record: at most 255 characters, each standing for one octet."""
+
+    text: str
+
+
+Record = SrvRecord | AddressRecord | NameRecord | SoaRecord | TextRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,33 @@
-"""The authoritative server's sockets: UDP and TCP on each address, answering from the zones assigned to it.
+"""The authoritative server: zones that may change at any time, served over UDP and TCP on each address.
 
-Owns sockets, limits and complaints about peers. Must not know what the right answer is (`answers`), nor a cluster.
+Owns which sockets there are, and who is told of changes. Must not know packets (`desk`), nor a cluster.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
-import time
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
-from typing import Never, cast
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Never
 
-from srv.answers import Reaction, react
-from srv.complaints import Ration
+from srv.allowance import Allowance, Limits
+from srv.connections import Connections
+from srv.datagrams import Datagrams
+from srv.desk import Address as Address
+from srv.desk import Desk
+from srv.notifier import Notifier
 from srv.publisher import PublishError
 from srv.zone import Zone
 
 log = logging.getLogger("fairlead.srv")
 
-Address = tuple[str, int]
-
-CONNECTIONS = 64  # TCP connections; only truncated answers need any. Past it the longest idle one goes.
+# TCP connections; only truncated answers and transfers need any. Past it the longest idle one of the most crowded
+# source goes. A descriptor and some 30 KiB each.
+CONNECTIONS = 128
 IDLE_TIMEOUT = 10.0  # seconds without a whole query, or with a reply that is not taken (RFC 7766, 6.2.3: "seconds")
 BACKLOG = 64
 PORT_DRAWS = 16  # tries to find one port free for both UDP and TCP, where port 0 asks for any
@@ -34,57 +38,87 @@ class ListenError(PublishError):
 
 
 class Server:
-    """Serves zones. `zones` may be assigned at any time; each packet is answered from one snapshot.
+    """Serves zones. Each packet is answered from one snapshot; `publish` and `withdraw` may be called at any time.
 
     Args:
         listen: IP addresses and ports; each is served over UDP and TCP. No wildcard address: it answers from whichever
             address the kernel picks. Port 0 draws a free one.
+        zones: those to begin with.
+        transfer_to: addresses or networks (`ADDRESS/BITS`) of the secondaries, which may have whole zones.
+        notify: secondaries that are told of each change (RFC 1996), by address and port.
+        limits: what one source may do.
         idle_timeout: seconds, see `IDLE_TIMEOUT`.
         connections: at most so many TCP connections.
+
+    Raises:
+        ValueError: something in `transfer_to` is neither an address nor a network, or in `notify` no address.
     """
 
     def __init__(
         self,
         listen: Sequence[Address],
-        zones: Sequence[Zone] = (),
+        zones: Iterable[Zone] = (),
         *,
+        transfer_to: Iterable[str] = (),
+        notify: Iterable[Address] = (),
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         idle_timeout: float = IDLE_TIMEOUT,
         connections: int = CONNECTIONS,
     ) -> None:
-        self.zones: tuple[Zone, ...] = tuple(zones)
-        self.counts: Counter[str] = Counter()
-        """Packets by transport and outcome, as `udp NOERROR`, `tcp dropped`."""
         self._listen = tuple(listen)
-        self._idle_timeout = idle_timeout
-        self._limit = connections
-        self._ration = Ration()
-        self._udp: list[asyncio.DatagramTransport] = []
-        self._tcp: list[asyncio.Server] = []
-        self._open: OrderedDict[asyncio.StreamWriter, asyncio.Task[None]] = OrderedDict()  # the longest idle first
+        self._desk = Desk(zones, transfer_to)
+        self._limits = limits
+        self._allowance = Allowance(limits.packets, limits.packet_burst)
+        self._udp: list[Datagrams] = []
+        self._tcp = Connections(self._desk, limits, total=connections, idle_timeout=idle_timeout)
+        self._notify = tuple(dict.fromkeys((str(ipaddress.ip_address(host)), port) for host, port in notify))
+        self._notifiers: list[Notifier] = []
         self._bound: list[Address] = []
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """What is served."""
+        return tuple(self._desk.shelf.zones.values())
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Packets by transport and outcome, as `udp NOERROR`, `tcp dropped`; `udp shed` are those beyond the limits."""
+        return self._desk.counts
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where it listens, with the ports that were drawn."""
         return tuple(self._bound)
 
+    @property
+    def connected(self) -> int:
+        """TCP connections that are open."""
+        return len(self._tcp)
+
     def __str__(self) -> str:
         return "server"
 
     def publish(self, zone: Zone) -> None:
-        """Serve the zone, in place of the one of its origin."""
-        self.zones = (*(one for one in self.zones if one.origin != zone.origin), zone)
+        """Serve a zone, in the place of one with its origin, and tell the secondaries."""
+        self._desk.shelf.publish(zone)
+        for notifier in self._notifiers:
+            notifier.owe(zone)
 
     def withdraw(self, origin: str) -> None:
-        """Serve the zone no more."""
-        self.zones = tuple(one for one in self.zones if one.origin != origin)
+        """Serve a zone no longer; nothing happens where there is none."""
+        self._desk.shelf.withdraw(origin)
+        for notifier in self._notifiers:
+            notifier.drop(origin)
 
     async def run(self) -> Never:
-        """Serve until cancelled; `start` has been called."""
+        """Serve, and tell secondaries of changes, until cancelled; `start` has been called."""
         for host, port in self.addresses:
             log.info("listening address=%s port=%d", host, port)
-        while True:
+        async with asyncio.TaskGroup() as tasks:
+            for notifier in self._notifiers:
+                tasks.create_task(notifier.run(), name="notify")
             await asyncio.Event().wait()
+        raise AssertionError("unreachable")
 
     async def start(self) -> None:
         """Listen on every address.
@@ -92,114 +126,46 @@ class Server:
         Raises:
             ListenError: one of them cannot be had; then none is kept.
         """
-        loop = asyncio.get_running_loop()
-        pending: list[socket.socket] = []
+        pairs: list[tuple[socket.socket, socket.socket]] = []
         try:
             for address in self._listen:
-                udp, tcp = _bound_pair(address)
-                pending = [udp, tcp]
-                transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
-                self._udp.append(transport)
-                pending = [tcp]
-                self._tcp.append(await asyncio.start_server(self._converse, sock=tcp, backlog=BACKLOG))
-                pending = []
-                self._bound.append(udp.getsockname()[:2])
+                pairs.append(_bound_pair(address))  # noqa: PERF401 - those before one that fails are needed
         except BaseException:
-            for sock in pending:
+            for sock in (sock for pair in pairs for sock in pair):
                 sock.close()
+            raise
+        for udp, tcp in pairs:
+            self._bound.append(udp.getsockname()[:2])
+            self._udp.append(Datagrams(self._desk, udp, self._limits, self._allowance))
+            self._tcp.listen(tcp)
+        try:
+            self._open_notifiers()
+        except ListenError:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Stop listening and cut what is connected."""
-        for transport in self._udp:
-            transport.close()
-        for server in self._tcp:
-            server.close()
-        for writer in self._open:
-            writer.transport.abort()
-        if self._open:
-            await asyncio.wait(list(self._open.values()))
-        for server in self._tcp:
-            await server.wait_closed()
-        self._udp, self._tcp, self._bound = [], [], []
+        """Stop listening and cut what is connected; `run` has been cancelled where it was called."""
+        for notifier in self._notifiers:
+            notifier.close()
+        for one in self._udp:
+            one.close()
+        await self._tcp.close()
+        self._udp, self._bound, self._notifiers = [], [], []
         if self.counts:
             counts = " ".join(f"{what.replace(' ', '-')}={count}" for what, count in sorted(self.counts.items()))
             log.info("served %s", counts)
 
-    def react(self, wire: bytes, peer: Address, *, over_tcp: bool) -> Reaction:
-        """Answer a packet from the present zones, count it, and complain of the peer where that is due."""
-        reaction = react(self.zones, wire, over_tcp=over_tcp)
-        outcome = reaction.rcode.name if reaction.rcode is not None else "dropped"
-        self.counts[f"{'tcp' if over_tcp else 'udp'} {outcome}"] += 1
-        if reaction.complaint:
-            self.complain(peer, reaction.complaint)
-        return reaction
-
-    def complain(self, peer: Address, reason: str) -> None:
-        """Log what a peer did wrong, unless it was logged a moment ago."""
-        if self._ration.admits(peer[0], time.monotonic()):
-            withheld = self._ration.take_withheld()
-            log.warning("bad-packet peer=%s port=%d reason=%r withheld=%d", peer[0], peer[1], reason, withheld)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer: Address = (writer.get_extra_info("peername") or ("?", 0))[:2]
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs has one
-        if len(self._open) >= self._limit:
-            next(iter(self._open)).transport.abort()
-            self._open.popitem(last=False)
-            self.counts["tcp crowded out"] += 1
-        self._open[writer] = task
-        try:
-            await self._serve(reader, writer, peer)
-        except TimeoutError:
-            self.counts["tcp idle"] += 1
-            writer.transport.abort()
-        except (asyncio.IncompleteReadError, OSError):
-            pass  # the peer is done, politely or not
-        finally:
-            writer.close()
+    def _open_notifiers(self) -> None:
+        sources = [host for host, _ in self._bound]
+        for secondary in self._notify:
             try:
-                async with asyncio.timeout(self._idle_timeout):
-                    await writer.wait_closed()
-            except OSError:  # a TimeoutError is one
-                writer.transport.abort()
-            self._open.pop(writer, None)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Address) -> None:
-        while True:
-            async with asyncio.timeout(self._idle_timeout):
-                length = int.from_bytes(await reader.readexactly(2), "big")
-                wire = await reader.readexactly(length)
-            if writer in self._open:
-                self._open.move_to_end(writer)
-            reply = self.react(wire, peer, over_tcp=True).reply
-            if reply is None:
-                return  # whoever sends that over TCP will not say anything sensible later
-            if writer.is_closing():
-                return  # cut meanwhile, with queries still in the buffer; uvloop raises where one writes then
-            writer.write(len(reply).to_bytes(2, "big") + reply)
-            async with asyncio.timeout(self._idle_timeout):
-                await writer.drain()
-            await asyncio.sleep(0)  # neither of the two need have waited: whoever pipelines takes turns with the others
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)  # uvloop's is one without saying so
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        reply = self._server.react(data, addr[:2], over_tcp=False).reply
-        if reply is not None and self._transport is not None and addr[1] != 0:
-            self._transport.sendto(reply, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        """An earlier reply's recipient has gone (ICMP): nothing to do."""
+                notifier = Notifier(secondary, self._desk.shelf.zones.get, self.counts, sources)
+            except OSError as exc:
+                raise ListenError(f"cannot notify {secondary[0]} port {secondary[1]}: {exc.strerror or exc}") from exc
+            self._notifiers.append(notifier)
+            for zone in self.zones:
+                notifier.owe(zone)
 
 
 def _bound_pair(address: Address) -> tuple[socket.socket, socket.socket]:

@@ -1,38 +1,39 @@
-"""DNS messages on the wire: bytes to plain values and back. The one import site of dnspython.
+"""DNS messages on the wire: bytes to plain values, and questions to bytes. The one import site of dnspython.
 
-Owns encoding and decoding. Must not know sockets, nor what the right answer to a question is.
+Owns decoding. Must not know sockets, nor what the right answer to a question is. Responses are written by `replies`.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.rcode
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
 import dns.rdtypes.ANY.NS
 import dns.rdtypes.ANY.SOA
+import dns.rdtypes.ANY.TXT
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 import dns.rdtypes.IN.SRV
 import dns.rrset
 
-from srv.names import spell
-from srv.records import AddressRecord, Kind, NameRecord, Rcode, Record, RRset, SoaRecord, SrvRecord
+from srv.names import LABEL_OCTETS, spell
+from srv.records import AddressRecord, Kind, NameRecord, Rcode, Record, RRset, SoaRecord, SrvRecord, TextRecord
 
 HEADER = struct.Struct("!HHHHHH")
 IN = int(dns.rdataclass.IN)
 QR, AA, TC, RD = 0x8000, 0x0400, 0x0200, 0x0100
 OPCODE_QUERY = 0
+NAME_OCTETS = 255  # RFC 1035, 2.3.4
+# Of an honest query: it has one name, perhaps an SOA, OPT and a signature. Reading 64 KiB of records takes 100 ms.
+QUERY_OCTETS, QUERY_RECORDS = 4096, 8
 MESSAGE_LIMIT = 65535  # octets; the length prefix of DNS over TCP has 16 bits
 PLAIN_UDP_LIMIT = 512  # octets; RFC 1035, 4.2.1
 # octets; the EDNS payload that fits an IPv6 packet of 1280 and is never fragmented (DNS Flag Day 2020)
@@ -50,6 +51,7 @@ class Header:
     id: int
     flags: int
     questions: int
+    records: int  # of the other three sections
 
     @property
     def is_response(self) -> bool:
@@ -73,13 +75,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A standard query with one question. `payload` is None where the asker does not speak EDNS."""
+    """A standard query with one question. `payload` is None where the asker does not speak EDNS.
+
+    `dnssec_ok` is the DO bit, `serial` what the asker of an incremental transfer has (RFC 1995, 3), `is_signed` whether
+    there is a TSIG record, which is not checked here.
+    """
 
     id: int
     question: Question
     recursion_desired: bool
     payload: int | None = None
     edns_version: int = 0
+    dnssec_ok: bool = False
+    serial: int | None = None
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +111,21 @@ def read_header(wire: bytes) -> Header:
     """
     if len(wire) < HEADER.size:
         raise MalformedError(f"{len(wire)} octets are too few for a header")
-    identity, flags, questions, _, _, _ = HEADER.unpack_from(wire)
-    return Header(identity, flags, questions)
+    identity, flags, questions, *records = HEADER.unpack_from(wire)
+    return Header(identity, flags, questions, sum(records))
 
 
 def read_query(wire: bytes) -> Query:
-    """Read a standard query; the caller has looked at the header first.
+    """Read a standard query; the caller has looked at the header first, which says that it is one.
 
     Raises:
-        MalformedError: it is something else.
+        MalformedError: it is something else, or longer than a query has reason to be.
     """
+    if len(wire) > QUERY_OCTETS:
+        raise MalformedError(f"{len(wire)} octets are too many for a query")
+    header = read_header(wire)
+    if header.records > QUERY_RECORDS:
+        raise MalformedError(f"{header.records} records are too many for a query")
     message = _parsed(wire)
     question = _question(message)
     has_edns = message.edns >= 0
@@ -121,7 +135,23 @@ def read_query(wire: bytes) -> Query:
         recursion_desired=bool(message.flags & dns.flags.RD),
         payload=message.payload if has_edns else None,
         edns_version=max(message.edns, 0),
+        dnssec_ok=has_edns and bool(message.ednsflags & dns.flags.DO),
+        serial=next((soa.serial for soa in _records(message.authority) if isinstance(soa, SoaRecord)), None),
+        is_signed=message.had_tsig,
     )
+
+
+def name_end(wire: bytes) -> int | None:
+    """Where the question's name ends, or nothing where it is not spelled out plainly: there is none to point to."""
+    at = HEADER.size
+    while at < len(wire):
+        length = wire[at]
+        at += length + 1
+        if length == 0:
+            return at if at - HEADER.size <= NAME_OCTETS else None
+        if length > LABEL_OCTETS:
+            return None
+    return None
 
 
 def read_reply(wire: bytes, query: Query) -> Reply | None:
@@ -165,34 +195,6 @@ def write_query(query: Query) -> bytes:
     return message.to_wire()
 
 
-def write_reply(query: Query, reply: Reply, limit: int) -> bytes:
-    """Write a response of at most `limit` octets.
-
-    What does not fit is left out, whole RRsets at a time; the TC bit tells of it where answers or authority are
-    missing, not where only additional records are (RFC 2181, 9).
-    """
-    message = dns.message.QueryMessage(id=query.id)
-    flags = dns.flags.QR
-    if query.recursion_desired:
-        flags |= dns.flags.RD
-    if reply.authoritative:
-        flags |= dns.flags.AA
-    message.flags = flags
-    message.question = [_question_rrset(query.question)]
-    message.answer = [_rrset(rrset) for rrset in reply.answer]
-    message.authority = [_rrset(rrset) for rrset in reply.authority]
-    message.additional = [_rrset(rrset) for rrset in reply.additional]
-    if query.payload is not None:
-        message.use_edns(0, payload=UDP_PAYLOAD)
-    message.set_rcode(dns.rcode.Rcode.make(reply.rcode))
-    return message.to_wire(max_size=limit, prefer_truncation=True)
-
-
-def write_bare_reply(header: Header, rcode: Rcode) -> bytes:
-    """Write a response without a question, to a message that was understood no further than its header."""
-    return HEADER.pack(header.id, QR | (header.flags & (0x7800 | RD)) | rcode, 0, 0, 0, 0)
-
-
 def _parsed(wire: bytes, *, question_only: bool = False) -> dns.message.Message:
     try:
         # Signatures are read over, never relied upon.
@@ -223,33 +225,6 @@ def _name(text: str) -> dns.name.Name:
     return dns.name.from_text(text)
 
 
-@lru_cache(maxsize=4096)  # RRsets; a large zone has some hundreds, and is written again for every query
-def _rrset(rrset: RRset) -> dns.rrset.RRset:
-    rdtype = dns.rdatatype.RdataType.make(int(rrset.kind))
-    rdatas = []
-    for record in rrset.records:
-        data = _data(record)
-        rdatas.append(dns.rdata.from_wire(dns.rdataclass.IN, rdtype, data, 0, len(data)))
-    return dns.rrset.from_rdata_list(_name(rrset.name), rrset.ttl, rdatas)
-
-
-def _data(record: Record) -> bytes:
-    match record:
-        case SrvRecord(priority, weight, port, target):
-            return struct.pack("!HHH", priority, weight, port) + _name_data(target)
-        case AddressRecord(address):
-            return ipaddress.ip_address(address).packed
-        case NameRecord(target):
-            return _name_data(target)
-        case SoaRecord():
-            times = (record.serial, record.refresh, record.retry, record.expire, record.minimum)
-            return _name_data(record.primary_server) + _name_data(record.mailbox) + struct.pack("!IIIII", *times)
-
-
-def _name_data(text: str) -> bytes:
-    return b"".join(bytes([len(label)]) + label for label in _name(text).labels)
-
-
 def _rrsets(section: list[dns.rrset.RRset]) -> tuple[RRset, ...]:
     known = []
     for rrset in section:
@@ -257,6 +232,10 @@ def _rrsets(section: list[dns.rrset.RRset]) -> tuple[RRset, ...]:
             records = tuple(record for rdata in rrset if (record := _record(rdata)) is not None)
             known.append(RRset(spell(rrset.name.labels).lower(), Kind(int(rrset.rdtype)), rrset.ttl, records))
     return tuple(known)
+
+
+def _records(section: list[dns.rrset.RRset]) -> tuple[Record, ...]:
+    return tuple(record for rrset in _rrsets(section) for record in rrset.records)
 
 
 def _record(rdata: dns.rdata.Rdata) -> Record | None:
@@ -267,6 +246,8 @@ def _record(rdata: dns.rdata.Rdata) -> Record | None:
             return AddressRecord(rdata.address)
         case dns.rdtypes.ANY.NS.NS() | dns.rdtypes.ANY.CNAME.CNAME():
             return NameRecord(spell(rdata.target.labels).lower())
+        case dns.rdtypes.ANY.TXT.TXT():
+            return TextRecord(b"".join(rdata.strings).decode("latin-1"))
         case dns.rdtypes.ANY.SOA.SOA():
             return SoaRecord(
                 spell(rdata.mname.labels).lower(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from srv.names import NAME_CHARACTERS, canonical, is_host_label, is_within
-from srv.records import TTL_LIMIT, AddressRecord, Kind, NameRecord, Record, RRset, SoaRecord, SrvRecord
+from srv.records import TTL_LIMIT, AddressRecord, Kind, NameRecord, Record, RRset, SoaRecord, SrvRecord, TextRecord
 
 SERVICES = ("_mysql._tcp", "_mysqlx._tcp")
 NAMESERVER_LABEL = "ns"
@@ -19,8 +19,16 @@ PRIORITY_LIMIT = 100  # Connector/Python refuses an X Protocol priority above it
 SERIAL_MODULUS = 2**32
 # seconds; while the primary moves its name is empty for some milliseconds, which no cache should keep alive for long
 NEGATIVE_TTL = 1
-# For secondaries, which would transfer the zone; there are none, so these are RIPE-203's for a small and stable zone.
-REFRESH, RETRY, EXPIRE = 3600, 600, 86400  # seconds
+# For secondaries, in seconds. They hear of changes by NOTIFY. One that misses all of them asks after REFRESH: records
+# that are good for 5 s must not lag for long, and one small question in 20 s is nothing even for a thousand zones. A
+# transfer that failed (roles withheld) is tried again after RETRY. EXPIRE is for as long as a router goes on with its
+# last good answer: what is older would lead nowhere, and what is younger is better than nothing.
+REFRESH, RETRY, EXPIRE = 20, 5, 3600
+SERIAL_HALF = 2**31
+
+# At each service name (RFC 6763, 6.1 has the same). It is why a name exists at a secondary, too, while nobody stands
+# there: an empty set cannot be transferred, and "no such name" would be another answer than ours.
+PLACEHOLDER = (TextRecord(""),)
 
 
 class Part(Enum):
@@ -106,6 +114,11 @@ class Zone:
         object.__setattr__(self, "_names", frozenset(_with_parents(owners, self.origin)))
 
     @property
+    def names(self) -> frozenset[str]:
+        """Every name that exists, those without records and those withheld among them."""
+        return self._names
+
+    @property
     def serial(self) -> int:
         """The SOA's serial number."""
         return self._soa_record.serial
@@ -149,6 +162,11 @@ class Zone:
             return previous
         soa = replace(self._soa_record, serial=next_serial(previous.serial))
         return replace(self, soa=replace(self.soa, records=(soa,)))
+
+
+def is_newer(serial: int, than: int) -> bool:
+    """Whether a serial comes after another (RFC 1982, 3.2)."""
+    return 0 < (serial - than) % SERIAL_MODULUS < SERIAL_HALF
 
 
 def next_serial(serial: int) -> int:
@@ -213,6 +231,7 @@ def build_zone(
     for (service, part), name in service_names(origin).items():
         if part is None or not withhold_parts:
             rrsets.append(RRset(name, Kind.SRV, ttl, _srv_records(published, service, part, origin)))
+            rrsets.append(RRset(name, Kind.TXT, ttl, PLACEHOLDER))
     for member, target in zip(published, targets, strict=True):
         rrsets.extend(_address_sets(target, member.addresses, ttl))
     withheld = {name for (_, part), name in service_names(origin).items() if part and withhold_parts}

@@ -40,7 +40,7 @@ def test_an_empty_set_is_good_for_as_long_as_the_soa_says() -> None:
         (Rcode.REFUSED, Outcome.REFUSED, ""),
         (Rcode.SERVFAIL, Outcome.SERVFAIL, ""),
         (Rcode.NOTIMP, Outcome.SERVFAIL, "NOTIMP"),
-        (9, Outcome.SERVFAIL, "response code 9"),
+        (11, Outcome.SERVFAIL, "response code 11"),
     ],
 )
 def test_response_codes(rcode: int, outcome: Outcome, detail: str) -> None:

@@ -15,8 +15,11 @@ import dns.message
 import dns.rcode
 import pytest
 
-from srv import server as server_module
+from bench.peers.zone_servers import free_port
+from srv import datagrams, notification
+from srv.allowance import Limits
 from srv.answers import Reaction
+from srv.desk import Desk
 from srv.records import Rcode
 from srv.server import ListenError, Server
 from srv.zone import Zone, ZoneMember, build_zone
@@ -32,14 +35,19 @@ Start = Callable[..., Any]
 async def start(zone: Zone) -> AsyncIterator[Start]:
     """Starts servers of the zone and closes them."""
     servers: list[Server] = []
+    tasks: list[asyncio.Task[Any]] = []
 
     async def started(host: str = "127.0.0.1", **settings: Any) -> Server:
         server = Server([(host, 0)], [zone], **settings)
         servers.append(server)
         await server.start()
+        tasks.append(asyncio.create_task(server.run()))
         return server
 
     yield started
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     for server in servers:
         await server.close()
 
@@ -85,14 +93,14 @@ async def test_ipv6(start: Start) -> None:
 async def test_a_zone_swapped_in_is_answered_from_at_once(start: Start, zone: Zone) -> None:
     server = await start()
     assert (await ask(server, f"m9.{DOMAIN}.", "A")).rcode() == dns.rcode.NXDOMAIN
-    server.zones = (build_zone(DOMAIN, [ZoneMember("m9", ("192.0.2.9",), 3306, None)], serial=1),)
+    server.publish(build_zone(DOMAIN, [ZoneMember("m9", ("192.0.2.9",), 3306, None)], serial=1))
     assert (await ask(server, f"m9.{DOMAIN}.", "A")).rcode() == dns.rcode.NOERROR
 
 
 async def test_a_large_set_comes_over_tcp(start: Start) -> None:
     server = await start()
     members = [ZoneMember(f"member-{number:03d}", (f"192.0.2.{number}",), 3306, None) for number in range(1, 200)]
-    server.zones = (build_zone(DOMAIN, members, serial=1),)
+    server.publish(build_zone(DOMAIN, members, serial=1))
     assert (await ask(server)).flags & dns.flags.TC
     assert len((await ask(server, tcp=True)).answer[0]) == 199
 
@@ -122,7 +130,7 @@ async def test_a_client_that_pipelines_takes_turns_with_the_others(
         at.append(turns)
         return Reaction(b"reply", Rcode.NOERROR)
 
-    monkeypatch.setattr(server_module, "react", react)
+    monkeypatch.setattr(Desk, "answer_message", react)
     server = await start()
     _, writer = await connect(server)
     writer.write(b"\x00\x0cAAAAAAAAAAAA" * 500)
@@ -136,21 +144,23 @@ async def test_a_client_that_pipelines_takes_turns_with_the_others(
 
 async def test_a_connection_that_was_cut_is_not_written_to(start: Start, until: Any, monkeypatch: Any) -> None:
     faults: list[dict[str, Any]] = []
+    calls: list[int] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
 
     def cut(*_: object, **__: object) -> Reaction:
-        next(iter(server._open)).transport.abort()
+        next(iter(server._tcp._open)).cut()
+        calls.append(1)
         return Reaction(b"reply", Rcode.NOERROR)
 
-    monkeypatch.setattr(server_module, "react", cut)
+    monkeypatch.setattr(Desk, "answer_message", cut)
     server = await start()
     reader, writer = await connect(server)
     writer.write(b"\x00\x0cAAAAAAAAAAAA" * 3)
     await ended(reader)
     writer.close()
-    await until(lambda: not server._open)
+    await until(lambda: server.connected == 0)
     assert faults == []
-    assert server.counts.total() == 1
+    assert len(calls) == 1
 
 
 async def test_an_idle_connection_is_closed(start: Start, until: Any) -> None:
@@ -165,7 +175,13 @@ async def test_an_idle_connection_is_closed(start: Start, until: Any) -> None:
 async def test_a_client_that_does_not_read_is_cut_and_nobody_waits_for_it(
     start: Start, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "react", lambda *_, **__: Reaction(bytes(60_000), Rcode.NOERROR))
+    answered: list[int] = []
+
+    def large(*_: object) -> Reaction:
+        answered.append(1)
+        return Reaction(bytes(60_000), Rcode.NOERROR)
+
+    monkeypatch.setattr(Desk, "answer_message", large)
     server = await start(idle_timeout=0.2)
     deaf = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -179,7 +195,7 @@ async def test_a_client_that_does_not_read_is_cut_and_nobody_waits_for_it(
             await loop.sock_sendall(deaf, question * 100)
 
     flooding = asyncio.create_task(flood(), name="flood")
-    await until(lambda: server.counts["tcp NOERROR"] > 10)
+    await until(lambda: len(answered) > 10)
     reader, writer = await connect(server)
     writer.write(question)
     async with asyncio.timeout(PATIENCE):
@@ -189,13 +205,13 @@ async def test_a_client_that_does_not_read_is_cut_and_nobody_waits_for_it(
     with pytest.raises(OSError):
         await flooding
     deaf.close()
-    await until(lambda: not server._open)
+    await until(lambda: server.connected == 0)
 
 
 async def test_connections_are_bounded_and_the_longest_idle_makes_room(start: Start, until: Any) -> None:
     server = await start(connections=3)
     slow = [await connect(server) for _ in range(3)]
-    await until(lambda: len(server._open) == 3)
+    await until(lambda: server.connected == 3)
     query = dns.message.make_query(SERVICE, "SRV").to_wire()
     reader, writer = slow[0]  # the oldest, and the only one that asks
     writer.write(len(query).to_bytes(2, "big") + query)
@@ -240,7 +256,7 @@ async def test_a_port_in_use_is_refused_by_name(start: Start, zone: Zone) -> Non
 
 async def test_a_udp_port_in_use_is_refused_and_nothing_kept(zone: Zone) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", free_port("127.0.0.1")))  # a port that only UDP has
         address = taken.getsockname()
         other = Server([("127.0.0.1", 0), address], [zone])
         with pytest.raises(ListenError, match="over UDP"):
@@ -259,9 +275,200 @@ async def test_closing_ends_connections_and_frees_the_port(start: Start, until: 
     server = await start()
     address = server.addresses[0]
     reader, writer = await connect(server)
-    await until(lambda: len(server._open) == 1)
+    await until(lambda: server.connected == 1)
     await server.close()
     await ended(reader)
     writer.close()
-    assert not server._open
+    assert server.connected == 0
     socket.create_server(address).close()
+
+
+def swarm(count: int, host: str) -> list[socket.socket]:
+    """Sockets of one source, another than the one that asks honestly."""
+    sockets = []
+    for _ in range(count):
+        one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        one.bind((host, 0))
+        one.setblocking(False)
+        sockets.append(one)
+    return sockets
+
+
+FLOODER = "127.7.7.7"  # of another /24 than the honest client
+
+
+@pytest.fixture
+def no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel keeps nothing away for as long as a test takes."""
+    monkeypatch.setattr(datagrams, "REVIEW", 1000.0)
+
+
+async def test_beyond_its_allowance_a_source_is_sent_to_tcp_or_not_answered(
+    start: Start, until: Any, no_filter: None
+) -> None:
+    server = await start(limits=Limits(packets=0.001, packet_burst=10.0))
+    query = dns.message.make_query(SERVICE, "SRV").to_wire()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder:
+        flooder.bind((FLOODER, 0))
+        flooder.setblocking(False)
+        for _ in range(50):
+            flooder.sendto(query, server.addresses[0])
+        await until(lambda: server.counts.total() == 50)
+        assert server.counts == {"udp NOERROR": 10, "udp slipped": 20, "udp shed": 20}
+        replies = [dns.message.from_wire(flooder.recv(4096)) for _ in range(30)]
+    assert [bool(reply.flags & dns.flags.TC) for reply in replies] == [False] * 10 + [True] * 20
+    assert (await ask(server)).answer  # another source
+    host, port = server.addresses[0]
+    over_tcp = await dns.asyncquery.tcp(
+        dns.message.make_query(SERVICE, "SRV"), host, port=port, source=FLOODER, timeout=PATIENCE
+    )
+    assert over_tcp.answer
+
+
+async def test_junk_beyond_the_allowance_is_not_answered(start: Start, until: Any, no_filter: None) -> None:
+    server = await start(limits=Limits(packets=0.001, packet_burst=1.0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder:
+        flooder.bind((FLOODER, 0))
+        for _ in range(50):
+            flooder.sendto(b"\0" * 20, server.addresses[0])
+        await until(lambda: server.counts.total() == 50)
+    assert server.counts == {"udp FORMERR": 1, "udp shed": 49}
+
+
+async def test_a_source_has_so_many_connections_and_the_others_keep_theirs(start: Start, until: Any) -> None:
+    server = await start(limits=Limits(connections_open=3), connections=5)
+    honest = [await connect(server) for _ in range(2)]
+    await until(lambda: server.connected == 2)
+    flood = swarm(20, FLOODER)
+    loop = asyncio.get_running_loop()
+    for one in flood:
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_connect(one, server.addresses[0])
+    await until(lambda: server.counts["tcp crowded out"] == 17)
+    assert server.connected == 5
+    query = dns.message.make_query(SERVICE, "SRV").to_wire()
+    for reader, writer in honest:
+        writer.write(len(query).to_bytes(2, "big") + query)
+        assert await reader.readexactly(2)
+        writer.close()
+    for one in flood:
+        one.close()
+
+
+async def test_new_connections_are_paced(start: Start, until: Any) -> None:
+    server = await start(limits=Limits(connections=5.0))
+    flood = swarm(30, FLOODER)
+    loop = asyncio.get_running_loop()
+    for one in flood:
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_connect(one, server.addresses[0])
+    await until(lambda: server.counts["tcp shed"] >= 20)
+    assert (await ask(server, tcp=True)).answer
+    for one in flood:
+        one.close()
+
+
+async def test_queries_over_tcp_are_paced_and_all_answered(start: Start) -> None:
+    server = await start(limits=Limits(queries=50.0))
+    reader, writer = await connect(server)
+    query = dns.message.make_query(SERVICE, "SRV").to_wire()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    writer.write((len(query).to_bytes(2, "big") + query) * 60)
+    for _ in range(60):
+        await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+    assert loop.time() - began > 0.15  # 50 at once and then one each 20 ms
+    assert server.counts["tcp slowed"] >= 8
+    writer.close()
+
+
+async def test_closing_does_not_wait_for_a_query_whose_turn_has_not_come(start: Start, until: Any) -> None:
+    server = await start(limits=Limits(queries=1 / PATIENCE))
+    _, writer = await connect(server)
+    query = dns.message.make_query(SERVICE, "SRV").to_wire()
+    writer.write((len(query).to_bytes(2, "big") + query) * 3)
+    await until(lambda: server.counts["tcp slowed"] == 1)
+    async with asyncio.timeout(PATIENCE / 4):
+        await server.close()
+    writer.close()
+
+
+async def test_secondaries_alone_get_the_zone_and_are_not_paced(start: Start) -> None:
+    server = await start(transfer_to=["127.7.7.0/24"], limits=Limits(queries=1.0, connections=1.0))
+    host, port = server.addresses[0]
+    for _ in range(5):
+        query = dns.message.make_query(f"{DOMAIN}.", "AXFR")
+        reply = await dns.asyncquery.tcp(query, host, port=port, source=FLOODER, timeout=1.0, one_rr_per_rrset=True)
+        assert len(reply.answer) > 20
+    assert (await ask(server, f"{DOMAIN}.", "AXFR", tcp=True)).rcode() == dns.rcode.REFUSED
+    with pytest.raises(ValueError, match="300"):
+        Server([(host, port)], transfer_to=["300.0.0.1"])
+
+
+class Secondary:
+    """Hears NOTIFY, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[dns.message.Message] = []
+        self.answers = True
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((FLOODER, 0))
+        self.sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(self.sock, self._hear)
+
+    def _hear(self) -> None:
+        wire, peer = self.sock.recvfrom(4096)
+        message = dns.message.from_wire(wire)
+        self.heard.append(message)
+        if self.answers:
+            self.sock.sendto(dns.message.make_response(message).to_wire(), peer)
+
+    def serials(self) -> list[int]:
+        return [message.answer[0][0].serial for message in self.heard]
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.sock)
+        self.sock.close()
+
+
+@pytest.fixture
+async def secondary() -> AsyncIterator[Secondary]:
+    one = Secondary()
+    yield one
+    one.close()
+
+
+async def test_a_secondary_is_told_at_the_start_and_of_each_change(
+    start: Start, until: Any, secondary: Secondary, zone: Zone
+) -> None:
+    server = await start(notify=[secondary.sock.getsockname()])
+    await until(lambda: server.counts["notify acknowledged"] == 1)
+    changed = build_zone(DOMAIN, [], serial=1).after(zone)
+    server.publish(changed)
+    await until(lambda: server.counts["notify acknowledged"] == 2)
+    assert secondary.serials() == [7, 8]
+
+
+async def test_a_secondary_that_does_not_answer_is_told_again(
+    start: Start, until: Any, secondary: Secondary, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notification, "FIRST_RETRY", 0.002)
+    secondary.answers = False
+    with caplog.at_level(logging.WARNING, "fairlead.srv"):
+        server = await start(notify=[secondary.sock.getsockname()])
+        await until(lambda: server.counts["notify given up"] == 1)
+    assert secondary.serials() == [7] * notification.TRIES
+    assert f"notify-unanswered secondary={FLOODER}" in caplog.text
+
+
+async def test_a_zone_that_is_withheld_is_not_told_of(
+    start: Start, until: Any, secondary: Secondary, zone: Zone
+) -> None:
+    server = await start(notify=[secondary.sock.getsockname()])
+    await until(lambda: server.counts["notify acknowledged"] == 1)
+    withheld = build_zone(DOMAIN, [], serial=1, withhold_parts=True).after(zone)
+    server.publish(withheld)
+    known = build_zone(DOMAIN, [], serial=1).after(withheld)
+    server.publish(known)
+    await until(lambda: server.counts["notify acknowledged"] == 2)
+    assert secondary.serials() == [7, 9]
