@@ -1,4 +1,4 @@
-"""DNS messages on the wire: bytes to plain values, and questions to bytes. The one import site of dnspython.
+"""DNS messages on the wire: bytes to plain values and back. With `signed`, the only one that knows dnspython.
 
 Owns decoding. Must not know sockets, nor what the right answer to a question is. Responses are written by `replies`.
 """
