@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from cluster.observations import Outcome
@@ -41,6 +42,7 @@ BY_CODE: Mapping[int, tuple[Outcome, str]] = {
     1810: (Outcome.REFUSED, _ENDED),  # ER_IO_READ_ERROR: mysqlx_wait_timeout
     1820: (Outcome.LOCKED, _EXPIRED),  # ER_MUST_CHANGE_PASSWORD
     1862: (Outcome.LOCKED, _EXPIRED),  # ER_MUST_CHANGE_PASSWORD_LOGIN
+    2026: (Outcome.TLS, ""),  # CR_SSL_CONNECTION_ERROR: no TLS where it is demanded
     3032: (Outcome.OFFLINE_MODE, ""),  # ER_SERVER_OFFLINE_MODE
     3118: (Outcome.LOCKED, "ALTER USER ... ACCOUNT UNLOCK"),  # ER_ACCOUNT_HAS_BEEN_LOCKED
     3159: (Outcome.TLS, "the server insists on TLS: choose a mode other than disabled"),  # ER_SECURE_TRANSPORT_REQUIRED
@@ -51,6 +53,7 @@ BY_CODE: Mapping[int, tuple[Outcome, str]] = {
     ),  # ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_...
     5001: (Outcome.TLS, ""),  # ER_X_CAPABILITIES_PREPARE_FAILED: all that we ever ask to be set is TLS
     5010: (Outcome.SHUTTING_DOWN, ""),  # ER_X_SERVICE_ERROR: the server's own session below the X session is gone
+    4151: (Outcome.LOCKED, "ALTER USER ... ACCOUNT UNLOCK"),  # ER_ACCOUNT_HAS_BEEN_LOCKED of MariaDB
 }
 
 #: What a server in shutdown says to a session that it has: as it ends it, and to a statement in flight.
@@ -85,6 +88,13 @@ _OUR_CERTIFICATE = frozenset(
 FAILURES = (ServerError, RemoteProtocolError, OSError, UnicodeError, AnswerError)
 
 
+class AskOver(Enum):
+    """What members are asked over."""
+
+    BY_MEMBER = "by-member"  # the X Protocol, where a record names its port
+    CLASSIC = "classic"
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How probes get in. Without a login they can only tell that something is alive."""
@@ -92,6 +102,7 @@ class Access:
     login: Login | None
     tls: TlsMode = TlsMode.PREFERRED
     ssl_context: ssl.SSLContext | None = None
+    over: AskOver = AskOver.BY_MEMBER
 
 
 def make_access(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.observations import Observation
+    from cluster.observations import GaleraNode, Observation
 
 HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 TLS_HELP = (
@@ -44,11 +44,14 @@ def read_password(file: str | None, option: str = "--password-file") -> str:
 
 
 def probe(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    """Ask one MySQL server how it is, over the X Protocol.
+    """Ask one MySQL or MariaDB server how it is, over the X Protocol or, with --classic, over the classic one.
 
     Exit status 0: healthy; 1: not healthy; 2: cannot tell.
     """
-    parser.add_argument("address", metavar="HOST[:PORT]", help="the server's X Protocol address; default port 33060")
+    parser.add_argument(
+        "address", metavar="HOST[:PORT]", help="the server's address; default port 33060, with --classic 3306"
+    )
+    parser.add_argument("--classic", action="store_true", help="ask over the classic protocol, as MariaDB must be")
     parser.add_argument("--user", help="account to ask with; without one only a sign of life can be told")
     parser.add_argument("--password-file", metavar="FILE", help=f"its password; else ${PASSWORD_VARIABLE}")
     parser.add_argument("--tls", metavar="MODE", help=TLS_HELP)
@@ -67,12 +70,12 @@ def _run(args: argparse.Namespace) -> int:
     import json
 
     from cluster.access import make_access
-    from cluster.members import X_PORT, Member, parse_endpoint
-    from cluster.x_probe import XProbe
+    from cluster.members import CLASSIC_PORT, X_PORT, Member, parse_endpoint
+    from cluster.probe import make_probe
     from xproto.session import Login
 
     try:
-        endpoint = parse_endpoint(args.address, X_PORT)
+        endpoint = parse_endpoint(args.address, CLASSIC_PORT if args.classic else X_PORT)
         login = Login(args.user, read_password(args.password_file)) if args.user else None
         access = make_access(login, tls=args.tls, ca=args.tls_ca, cert=args.tls_cert, key=args.tls_key)
         if not 0 < args.timeout <= 3600:
@@ -82,7 +85,8 @@ def _run(args: argparse.Namespace) -> int:
         return CANNOT_TELL
 
     async def ask() -> Observation:
-        one = XProbe(Member(endpoint.host, None, endpoint), access, timeout=args.timeout)
+        classic, x = (endpoint, None) if args.classic else (None, endpoint)
+        one = make_probe(Member(endpoint.host, classic, x), access, timeout=args.timeout)
         try:
             return await one.look()
         finally:
@@ -116,11 +120,14 @@ def verdict(seen: Observation) -> tuple[int, str]:
     if report.offline_mode:
         return UNHEALTHY, "it is in offline_mode"
     writable = "read-only" if report.read_only else "writable"
+    if report.galera is not None:
+        return _galera_verdict(report.galera, f"{writable}, {report.version}")
     own = report.own_row
     if own is None:
         if report.group_name:
             return UNHEALTHY, "Group Replication is configured and not running"
-        return HEALTHY, f"standalone server, {writable}, MySQL {report.version}"
+        maker = "" if "MariaDB" in report.version else "MySQL "
+        return HEALTHY, f"standalone server, {writable}, {maker}{report.version}"
     words = f"{own.role.value} {own.state.value}, {writable}, MySQL {report.version}"
     if own.state is not State.ONLINE:
         return UNHEALTHY, words
@@ -129,11 +136,22 @@ def verdict(seen: Observation) -> tuple[int, str]:
     return HEALTHY, words
 
 
+def _galera_verdict(node: GaleraNode, server: str) -> tuple[int, str]:
+    from cluster.galera_rules import SYNCED, has_component
+
+    words = f"Galera node, {node.state_comment}, {server}"
+    if not node.primary:
+        return UNHEALTHY, f"{words}; it belongs to no primary component"
+    if not has_component(node):
+        return UNHEALTHY, f"{words}; it is not ready for statements"
+    return (HEALTHY if node.local_state == SYNCED else UNHEALTHY), words
+
+
 def describe(seen: Observation, status: int, words: str) -> dict[str, object]:
     """The observation as a JSON document."""
     report = seen.report
     document: dict[str, object] = {
-        "address": str(seen.member.x),
+        "address": str(seen.member.x or seen.member.classic),
         "verdict": {HEALTHY: "healthy", UNHEALTHY: "unhealthy", CANNOT_TELL: "cannot tell"}[status],
         "reason": words,
         "outcome": seen.outcome.value,
@@ -146,6 +164,16 @@ def describe(seen: Observation, status: int, words: str) -> dict[str, object]:
             "offline_mode": report.offline_mode,
             "transactions_queued": report.queued,
         }
+        if report.galera is not None:
+            document["galera"] = {
+                "state_uuid": report.galera.state_uuid,
+                "configuration": report.galera.conf_id,
+                "primary": report.galera.primary,
+                "ready": report.galera.ready,
+                "state": report.galera.state_comment,
+                "size": report.galera.size,
+                "addresses": list(report.galera.addresses),
+            }
         document["group"] = {
             "name": report.group_name,
             "view": f"{report.view_id.prefix}:{report.view_id.counter}" if report.view_id else None,

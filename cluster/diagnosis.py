@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from cluster.evidence import Evidence, Policy
 from cluster.flavours import Flavour, tell
+from cluster.galera_rules import judge_galera
 from cluster.group_rules import judge_group
 from cluster.lag import judge_lag
 from cluster.members import Member
@@ -27,6 +28,7 @@ from cluster.topology import Topology
 #: How each flavour's members are judged. The next flavour is another entry.
 RULES: Mapping[Flavour, Callable[[Evidence], Topology]] = {
     Flavour.GROUP_REPLICATION: judge_group,
+    Flavour.GALERA: judge_galera,
     Flavour.REPLICATION: judge_replication,
 }
 

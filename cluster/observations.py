@@ -116,6 +116,31 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class GaleraNode:
+    """What a Galera node says of itself and of its component: `wsrep_%` status and variables.
+
+    `state_uuid` and `conf_id` name the component, None where it belongs to none that is primary. `primary`: its
+    component has a majority (`wsrep_cluster_status`). `local_state`: 1 joining, 2 donor or desynced, 3 joined, 4
+    synced. `size` and `addresses`: of its component, each address empty where a node tells none; `index`: its own place
+    among them. `uptime`: whole seconds since the server started.
+    """
+
+    state_uuid: str
+    conf_id: int | None
+    primary: bool
+    connected: bool
+    ready: bool
+    local_state: int
+    state_comment: str = ""
+    size: int = 1
+    index: int | None = None
+    addresses: tuple[str, ...] = ()
+    desync: bool = False
+    dirty_reads: bool = False
+    uptime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a member said of itself and of its cluster.
 
@@ -137,6 +162,7 @@ class Report:
     lag: float | None = None
     load: int | None = None
     replication: Replication | None = None
+    galera: GaleraNode | None = None
 
     @property
     def own_row(self) -> ViewRow | None:
@@ -146,6 +172,8 @@ class Report:
     @property
     def flavour(self) -> Flavour:
         """How it replicates, by its own word."""
+        if self.galera is not None:
+            return Flavour.GALERA
         return Flavour.GROUP_REPLICATION if self.group_name or self.rows else Flavour.REPLICATION
 
 

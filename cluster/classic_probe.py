@@ -1,0 +1,173 @@
+"""One member asked over the classic protocol: servers without the X Protocol, MariaDB above all.
+
+Owns the one session kept open to ask it, and which kind of server is asked what. Must not know other members.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cluster.access import BY_CODE, FAILURES, Access, name_failure
+from cluster.classic_session import ClassicSession, Rows
+from cluster.galera_questions import ASK_MARIADB, read_mariadb
+from cluster.members import Member
+from cluster.observations import Observation, Outcome, Report
+from cluster.questions import (
+    ASK_GROUP,
+    ASK_SERVER,
+    SELDOM,
+    UNKNOWN_SYSTEM_VARIABLE,
+    AnswerError,
+    Load,
+    better_question,
+    read_load,
+    read_report,
+)
+from cluster.x_probe import LOAD_INTERVAL
+from xproto.errors import ServerError
+from xproto.notices import Notice
+from xproto.session import Login
+
+# Nobody: a server that turns it away has shown that it lives. To hang up on its greeting would show that as well, but
+# is a broken handshake, and after `max_connect_errors` of those in a row a server blocks the host they come from.
+NOBODY = Login("", "")
+NOBODY_IS_TOLD = frozenset({Outcome.DENIED, Outcome.LOCKED, Outcome.TLS})  # how a server that lives turns away nobody
+HOST_REFUSED = frozenset({1129, 1130})  # it turns away whoever comes from here, our users too
+MARIADB = "MariaDB"  # in the version that its greeting names
+
+
+class ClassicProbe:
+    """Asks one member, over a session that it keeps between questions.
+
+    Args:
+        member: whom to ask.
+        access: account and TLS.
+        timeout: seconds for one look, connecting included.
+        on_notice: never called: the protocol has none.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        access: Access,
+        *,
+        timeout: float,
+        on_notice: Callable[[Notice], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        del on_notice
+        self.member = member
+        self._access = access
+        self._timeout = timeout
+        self._clock = clock
+        self._session: ClassicSession | None = None
+        self._question = ASK_GROUP
+        self._load: Load | None = None
+        self._load_at = -LOAD_INTERVAL
+
+    async def look(self) -> Observation:
+        """Ask once. A failure is an observation too: nothing but cancellation is raised."""
+        taken_at = self._clock()
+        try:
+            if self._access.login is None:
+                return await self._look_as_nobody(taken_at)
+            report = await self._report(self._access.login, taken_at + self._timeout)
+        except FAILURES as error:
+            await self.close()
+            outcome, detail = name_failure(error, self._timeout)
+            return Observation(self.member, taken_at, outcome, detail=detail)
+        return Observation(self.member, taken_at, Outcome.ANSWERED, report)
+
+    @property
+    def hears_notices(self) -> bool:
+        """Never: the classic protocol has no notices."""
+        return False
+
+    def nudge(self) -> bool:
+        """Nothing to deliver."""
+        return True
+
+    async def close(self) -> None:
+        """End the session, if there is one."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _look_as_nobody(self, taken_at: float) -> Observation:
+        detail = "alive; role unknown, for no account was given to ask with"
+        try:
+            await self._open(NOBODY, taken_at + self._timeout)
+        except ServerError as error:
+            outcome, _ = BY_CODE.get(error.code, (Outcome.BROKEN, ""))
+            if outcome not in NOBODY_IS_TOLD or error.code in HOST_REFUSED:
+                raise
+        await self.close()
+        return Observation(self.member, taken_at, Outcome.ALIVE, detail=detail)
+
+    async def _report(self, login: Login, deadline: float) -> Report:
+        if self._session is not None and not self._session.closed:
+            try:
+                return await self._ask(self._session, deadline)
+            except ConnectionError:
+                pass  # it ended while idle, as sessions may; a new one tells how the member really is
+        await self.close()
+        return await self._ask(await self._open(login, deadline), deadline)
+
+    async def _open(self, login: Login, deadline: float) -> ClassicSession:
+        if self.member.classic is None:
+            raise OSError("no record names a classic port for it")
+        self._session = await ClassicSession.open(
+            self.member.classic.host,
+            self.member.classic.port,
+            login,
+            tls=self._access.tls,
+            ssl_context=self._access.ssl_context,
+            server_hostname=self.member.name,
+            timeout=self._left(deadline),
+        )
+        self._question = ASK_GROUP  # the server may be another one, or have got the plugin
+        self._load_at = -LOAD_INTERVAL
+        return self._session
+
+    async def _ask(self, session: ClassicSession, deadline: float) -> Report:
+        # The greeting tells, so that no statement need be one that both kinds take.
+        if MARIADB in session.server_version:
+            return read_mariadb(await session.execute(ASK_MARIADB, timeout=self._left(deadline)))
+        return await self._ask_mysql(session, deadline)
+
+    async def _ask_mysql(self, session: ClassicSession, deadline: float) -> Report:
+        try:
+            report = await self._answer(session, deadline)
+        except ServerError as error:
+            if error.code != UNKNOWN_SYSTEM_VARIABLE or self._question is ASK_SERVER:
+                raise
+            better: str | None = ASK_SERVER
+        else:
+            better = better_question(self._question, report)
+        if better is None:
+            return report
+        self._question, self._load_at = better, -LOAD_INTERVAL
+        return await self._answer(session, deadline)
+
+    async def _answer(self, session: ClassicSession, deadline: float) -> Report:
+        said = _one_value(await session.execute(self._question, timeout=self._left(deadline)))
+        if self._clock() - self._load_at >= LOAD_INTERVAL:
+            self._load_at = self._clock()
+            load = await session.execute(SELDOM[self._question], timeout=self._left(deadline))
+            self._load = read_load(_one_value(load))
+        return read_report(said, self._load)
+
+    def _left(self, deadline: float) -> float:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _one_value(rows: Rows) -> object:
+    try:
+        return rows[0][0]
+    except IndexError as exc:
+        raise AnswerError("no answer to the probe's question") from exc

@@ -1,0 +1,108 @@
+"""What a MariaDB server is asked, and how its answer is read. Pure: rows in, a report out.
+
+Everything comes with one statement, out of `information_schema`: those are the only tables that a Galera node lets
+anybody read while it belongs to no primary component (elsewhere error 1047, unless `wsrep_dirty_reads` is on). Any
+account may read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cluster.observations import GaleraNode, Report
+from cluster.questions import AnswerError
+
+# MariaDB manual, "Galera Cluster Status Variables".
+_STATUS = (
+    "WSREP_CLUSTER_CONF_ID",
+    "WSREP_CLUSTER_SIZE",
+    "WSREP_CLUSTER_STATE_UUID",
+    "WSREP_CLUSTER_STATUS",
+    "WSREP_CONNECTED",
+    "WSREP_GCOMM_UUID",
+    "WSREP_INCOMING_ADDRESSES",
+    "WSREP_LOCAL_INDEX",
+    "WSREP_LOCAL_RECV_QUEUE",
+    "WSREP_LOCAL_STATE",
+    "WSREP_LOCAL_STATE_COMMENT",
+    "WSREP_READY",
+    "THREADS_RUNNING",
+    "UPTIME",
+)
+_VARIABLES = (
+    "HOSTNAME",
+    "PORT",
+    "READ_ONLY",
+    "VERSION",
+    "WSREP_DESYNC",
+    "WSREP_DIRTY_READS",
+    "WSREP_ON",
+    "WSREP_PROVIDER",
+)
+
+
+def _ask(table: str, names: Sequence[str]) -> str:
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return f"SELECT VARIABLE_NAME, VARIABLE_VALUE FROM information_schema.{table} WHERE VARIABLE_NAME IN ({quoted})"  # noqa: S608 - constants
+
+
+#: Of any MariaDB server. What it does not know is left out of the answer, without an error.
+ASK_MARIADB = f"{_ask('GLOBAL_STATUS', _STATUS)} UNION ALL {_ask('GLOBAL_VARIABLES', _VARIABLES)}"
+#: What a node reports as its `wsrep_cluster_conf_id` while it belongs to no primary component: -1, without a sign.
+NO_COMPONENT = 2**64 - 1
+
+
+def read_mariadb(rows: Iterable[Sequence[object]]) -> Report:
+    """Read the answer to `ASK_MARIADB`.
+
+    Args:
+        rows: names and values.
+
+    Raises:
+        AnswerError: it is something else.
+    """
+    try:
+        said = {str(name).upper(): str(value) for name, value in rows}
+        galera = _node(said) if _replicates(said) else None
+        return Report(
+            uuid=said["WSREP_GCOMM_UUID"] if galera else f"{said['HOSTNAME']}:{said['PORT']}",
+            read_only=_is_on(said["READ_ONLY"]),
+            offline_mode=False,  # MariaDB knows no such thing
+            group_name="",
+            view_id=None,
+            rows=(),
+            single_primary=False,
+            queued=int(said["WSREP_LOCAL_RECV_QUEUE"]) if galera else 0,
+            version=said["VERSION"],
+            load=int(said["THREADS_RUNNING"]),
+            galera=galera,
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise AnswerError(f"unexpected answer to the probe's question: {type(exc).__name__} {exc}") from exc
+
+
+def _replicates(said: dict[str, str]) -> bool:
+    return _is_on(said.get("WSREP_ON", "OFF")) and said.get("WSREP_PROVIDER", "none") not in ("", "none")
+
+
+def _node(said: dict[str, str]) -> GaleraNode:
+    conf_id = int(said["WSREP_CLUSTER_CONF_ID"])
+    return GaleraNode(
+        state_uuid=said["WSREP_CLUSTER_STATE_UUID"],
+        conf_id=None if conf_id == NO_COMPONENT else conf_id,
+        primary=said["WSREP_CLUSTER_STATUS"] == "Primary",
+        connected=_is_on(said["WSREP_CONNECTED"]),
+        ready=_is_on(said["WSREP_READY"]),
+        local_state=int(said["WSREP_LOCAL_STATE"]),
+        state_comment=said["WSREP_LOCAL_STATE_COMMENT"],
+        size=int(said["WSREP_CLUSTER_SIZE"]),
+        index=int(said["WSREP_LOCAL_INDEX"]) if said["WSREP_LOCAL_INDEX"].isdigit() else None,
+        addresses=tuple(part.strip() for part in said["WSREP_INCOMING_ADDRESSES"].split(",")),
+        desync=_is_on(said["WSREP_DESYNC"]),
+        dirty_reads=_is_on(said.get("WSREP_DIRTY_READS", "OFF")),
+        uptime=int(said["UPTIME"]),
+    )
+
+
+def _is_on(value: str) -> bool:
+    return value.upper() not in ("OFF", "0", "NO", "FALSE", "")
