@@ -26,7 +26,7 @@ UPGRADE ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' '$(ROOT)/Makefile'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' '$(ROOT)/Makefile'
 
 .PHONY: demo
 demo: venv ## a real cluster on this machine, the router before it, and failures on purpose (KEEP=1, DEMO_ARGS=…)
@@ -79,6 +79,10 @@ docs: venv ## docs/states.md again from the code
 .PHONY: bench-dns
 bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.peers.dns_answers $(BENCH_ARGS)
+
+.PHONY: bench-clusters
+bench-clusters: venv ## a thousand clusters in one publisher: how soon changes are answered, and at what cost (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.clusters $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## removes what these commands made here (caches in the home directory stay)

@@ -5,8 +5,10 @@ Owns the frozen record; must not know how it was fetched, nor what follows from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import Enum
+from operator import attrgetter
 
 from cluster.flavours import Flavour
 from cluster.gtids import GtidSet
@@ -114,6 +116,11 @@ class Replication:
     not_told: str = ""
     semi_sync: SemiSync | None = None
 
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """Everything but measurements: what is executed and how late it is differ from look to look."""
+        return tuple(map(_facts_of_channel, self.channels)), self.not_told, self.semi_sync
+
 
 @dataclass(frozen=True, slots=True)
 class GaleraNode:
@@ -170,11 +177,24 @@ class Report:
         return next((row for row in self.rows if row.uuid == self.uuid), None)
 
     @property
+    def facts(self) -> tuple[object, ...]:
+        """Everything but measurements, which differ from look to look where there is work."""
+        return (*_facts_of_report(self), self.replication.facts if self.replication else None)
+
+    @property
     def flavour(self) -> Flavour:
         """How it replicates, by its own word."""
         if self.galera is not None:
             return Flavour.GALERA
         return Flavour.GROUP_REPLICATION if self.group_name or self.rows else Flavour.REPLICATION
+
+
+def _all_but(kind: type, *names: str) -> Callable[[object], tuple[object, ...]]:
+    return attrgetter(*(field.name for field in fields(kind) if field.name not in names))
+
+
+_facts_of_channel = _all_but(Channel, "waiting", "lag", "silent")
+_facts_of_report = _all_but(Report, "queued", "lag", "load", "replication")
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ class Watch:
                 self._group = group
                 self._nudge_next()
                 self._start_missing()
-                while True:  # observations age, whether or not new ones come
-                    await asyncio.sleep(self.timing.poll)
+                while True:  # observations age, whether or not new ones come, and members slow
+                    await asyncio.sleep(self._poll())
                     self._judge()
         finally:
             if self._nudging is not None:
@@ -204,6 +204,9 @@ class Watch:
             return self.timing.burst_interval
         if self.topology.trust is Trust.QUORUM and not self.topology.primaries():
             return self.timing.unsettled_interval
+        return self._poll()
+
+    def _poll(self) -> float:
         return self.timing.poll * self._rng.uniform(0.9, 1.1)
 
     def _backoff(self, failures: int) -> float:
@@ -227,8 +230,8 @@ class Watch:
             log.log(level, "probe of %s: %s %s", seen.member.name, seen.outcome.value, seen.detail)
         if self.on_observation is not None:
             self.on_observation(seen)
-        # What says the same as before changes nothing but ages, which are judged in the rhythm of `run`.
-        if before is None or (before.outcome, before.report) != (seen.outcome, seen.report) or self._is_old(before):
+        # What says the same as before changes nothing but ages and measurements, judged in the rhythm of `run`.
+        if before is None or _facts(before) != _facts(seen) or self._is_old(before):
             self._judge()
 
     def _is_old(self, seen: Observation) -> bool:
@@ -249,6 +252,10 @@ class Watch:
                 subscriber(old, new)
             except Exception:  # a fault in one of them must not keep the others from the new topology
                 log.exception("topology v%d: a subscriber failed", new.version)
+
+
+def _facts(seen: Observation) -> tuple[object, ...]:
+    return seen.outcome, seen.report.facts if seen.report else None
 
 
 def _roles_move(old: Topology, new: Topology) -> bool:

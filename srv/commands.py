@@ -1,27 +1,43 @@
-"""`fairlead resolve` and `fairlead srv serve`. Owns their arguments and words; imports the rest when run."""
+"""`fairlead resolve`, `fairlead srv serve` and `fairlead srv agent`.
+
+Owns their arguments and words; imports the rest when run.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cluster.commands import PASSWORD_VARIABLE, read_password
+from srv import agent_command
+from srv.agent_command import add_probe_flags, refuse
 
 if TYPE_CHECKING:
-    import ssl
-
     from srv.lookup import Lookup
-    from srv.probed import Settings
     from srv.server import Address
+    from srv.settings import Settings
 
 CANNOT_TELL = 2  # as `presentation` has it
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 DNS_PORT = 53
-DEFAULT_LISTEN = "127.0.0.1:5353"
-KEEP_ROLES_LIMIT = 86400  # seconds; whoever believes in roles longer than a day does not follow a group
+ONLY = "main"  # the name of what is given by flags alone
+# Which flag gives which key of the configuration, so that errors speak of what was written.
+SERVE_FLAGS: Mapping[str, str] = {
+    "server.listen": "--listen",
+    f"clusters.{ONLY}.domain": "--domain",
+    f"clusters.{ONLY}.members": "--member",
+    f"clusters.{ONLY}.probe_user": "--probe-user",
+    f"clusters.{ONLY}.probe_password_file": "--probe-password-file",
+    f"clusters.{ONLY}.probe_tls_ca": "--tls-ca",
+    f"clusters.{ONLY}.ttl": "--ttl",
+    f"clusters.{ONLY}.interval": "--interval",
+    f"clusters.{ONLY}.keep_roles": "--keep-roles",
+    f"clusters.{ONLY}.adopt": "--listed-only",
+    f"clusters.{ONLY}: ": "",
+}
 
 
 def resolve(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -49,48 +65,50 @@ def resolve(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
 
 
 def srv(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    """Publish a cluster's SRV records."""
+    """Publish clusters' SRV records."""
     commands = parser.add_subparsers(dest="srv_command", metavar="COMMAND", required=True)
     serve = commands.add_parser(
         "serve",
-        help="follow a group and serve its zone over DNS",
-        description="Follow a group and serve its zone over DNS, until SIGTERM or SIGINT.",
+        help="follow clusters and serve their zones over DNS",
+        description="Follow clusters and serve their zones over DNS, until SIGTERM or SIGINT. What to follow is in a"
+        " file, or, for one group, in flags.",
+        allow_abbrev=False,
     )
-    serve.add_argument("--domain", required=True, help="the cluster's domain, such as orders.db.example.com")
+    serve.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration; no other flags go with it")
+    serve.add_argument("--check", action="store_true", help="check the configuration, print what it means, and end")
+    serve.add_argument("--domain", help="the cluster's domain, such as orders.db.example.com")
     serve.add_argument(
         "--listen",
         action="append",
         metavar="ADDR:PORT",
-        help=f"serve here over UDP and TCP; may be repeated (default: {DEFAULT_LISTEN})",
+        help="serve here over UDP and TCP; may be repeated (default: 127.0.0.1:5353)",
     )
     serve.add_argument(
         "--member",
         action="append",
-        required=True,
         metavar="NAME=HOST[:PORT[/XPORT]]",
         help="a member of the group, published as NAME.DOMAIN; may be repeated (default ports: 3306/33060)",
     )
-    serve.add_argument("--probe-user", required=True, metavar="USER", help="the account to ask the members with")
-    serve.add_argument(
-        "--probe-password-file", metavar="FILE", help=f"its password, the first line (default: ${PASSWORD_VARIABLE})"
-    )
-    serve.add_argument("--tls-ca", metavar="FILE", help="probe over TLS only, to members certified by these CAs")
-    serve.add_argument("--ttl", type=int, default=5, metavar="SECONDS", help="of all records (default: 5)")
-    serve.add_argument(
-        "--interval", type=float, default=0.5, metavar="SECONDS", help="between looks at a member (default: 0.5)"
-    )
+    add_probe_flags(serve)
+    serve.add_argument("--ttl", type=int, metavar="SECONDS", help="of all records (default: 5)")
     serve.add_argument(
         "--keep-roles",
         type=float,
-        default=30.0,
         metavar="SECONDS",
         help="publish the last known roles for so long while no member answers; after that they fail (default: 30)",
     )
-    serve.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     serve.add_argument(
         "--listed-only", action="store_true", help="publish no members that only the group's own view names"
     )
-    return _serve
+    agent = commands.add_parser(
+        "agent",
+        help="stand beside one member and keep its key in etcd",
+        description="Look at one member from beside it and keep its leased key in etcd, from which `srv serve`"
+        " publishes it. SIGUSR1 drains the member, SIGUSR2 takes that back; SIGTERM or SIGINT takes the key away.",
+        allow_abbrev=False,
+    )
+    agent_command.add_arguments(agent)
+    return lambda args: (agent_command.run if args.srv_command == "agent" else _serve)(args)
 
 
 def _resolve(args: argparse.Namespace) -> int:
@@ -132,36 +150,24 @@ def _resolve(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     import uvloop
 
-    from cluster.access import Access
-    from cluster.watch import Timing, Watch
-    from srv.controller import Controller, run_until_stopped
-    from srv.probed import ProbedGroup
+    from srv.assembly import assemble, check_files
+    from srv.controller import run_until_stopped
+    from srv.documents import DocumentError
     from srv.publisher import PublishError
-    from srv.server import Server
-    from xproto.session import Login, TlsMode
 
     try:
-        listen = [_address(text, None) for text in args.listen or [DEFAULT_LISTEN]]
-        if len(set(listen)) < len(listen):
-            raise ValueError("--listen: one address is given twice; leave one out")
-        if not 0.01 <= args.interval <= 60:
-            raise ValueError(f"--interval {args.interval}: wanted 0.01 to 60 seconds")
-        if not 0 <= args.keep_roles <= KEEP_ROLES_LIMIT:
-            raise ValueError(f"--keep-roles {args.keep_roles:g}: wanted 0 to {KEEP_ROLES_LIMIT} seconds")
-        settings = _settings(args, listen)
-        login = Login(args.probe_user, read_password(args.probe_password_file, "--probe-password-file"))
-        access = Access(login)
-        if args.tls_ca:
-            access = Access(login, TlsMode.REQUIRED, _tls(args.tls_ca))
-    except ValueError as exc:
-        print(f"fairlead srv serve: {exc}", file=sys.stderr)
-        return USAGE
-    server = Server(listen)
+        settings = _settings(args)
+        controller = assemble(settings)
+        if args.check:
+            check_files(settings)
+    except DocumentError as exc:
+        return refuse("serve", exc, {} if args.config else SERVE_FLAGS)
+    if args.check:
+        print(_explain(settings))
+        return DONE
 
     async def serve() -> None:
-        group = ProbedGroup(settings, Watch(access, timing=Timing(poll=args.interval)))
-        own = tuple(host for host, _ in listen)
-        signalled = await run_until_stopped(Controller([group], [server], nameserver_addresses=own))
+        signalled = await run_until_stopped(controller)
         if signalled:
             logging.getLogger("fairlead.srv").info("stopped signal=%s", signalled.name)
 
@@ -173,40 +179,54 @@ def _serve(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _settings(args: argparse.Namespace, listen: list[Address]) -> Settings:
-    import ipaddress
+def _settings(args: argparse.Namespace) -> Settings:
+    from srv.settings import DocumentError, Settings, load, parse
 
-    from srv.names import canonical
-    from srv.probed import Settings
-    from srv.publication import desired_of, parse_known
+    of_cluster = {
+        "domain": args.domain,
+        "members": args.member,
+        "probe_user": args.probe_user,
+        "probe_password_file": args.probe_password_file,
+        "probe_tls_ca": args.tls_ca,
+        "ttl": args.ttl,
+        "interval": args.interval,
+        "keep_roles": args.keep_roles,
+        "adopt": False if args.listed_only else None,
+    }
+    given = {key: value for key, value in of_cluster.items() if value is not None}
+    if args.config:
+        if given or args.listen:
+            raise DocumentError("--config: the file says everything; leave the other flags out")
+        return load(args.config)
+    document: dict[str, Any] = {"clusters": {ONLY: {"source": "group", **given}}}
+    if args.listen:
+        document["server"] = {"listen": args.listen}
+    return parse(Settings, document)
 
-    members = tuple(parse_known(text) for text in args.member)
-    for host, port in listen:
-        if ipaddress.ip_address(host).is_unspecified:
-            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise ValueError(
-                f"--listen {where}: name the address that clients ask (repeat --listen for more): the zone tells"
-                " it, and replies come from it"
-            )
-    own = tuple(host for host, _ in listen)
-    settings = Settings(canonical(args.domain), members, args.ttl, not args.listed_only, args.keep_roles)
-    # Laid out once with stand-in addresses, so that what cannot be published shows here and not when it runs.
-    stand_ins = {one.host: ("192.0.2.1",) for one in members}
-    desired = desired_of(settings.domain, members, stand_ins, None, ttl=args.ttl)
-    desired.zone(serial=1, nameserver_addresses=own)
-    return settings
 
+def _explain(settings: Settings) -> str:
+    from srv.settings import FileTable, GroupTable
 
-def _tls(ca_file: str) -> ssl.SSLContext:
-    """Checks the chain and not the name: the certificates that MySQL makes for itself bear no host names."""
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as exc:  # an SSLError is one
-        raise ValueError(f"--tls-ca {ca_file}: {exc.strerror or exc}; wanted a file of PEM certificates") from exc
-    context.check_hostname = False
-    return context
+    lines = ["The configuration is valid."]
+    for name, cluster in settings.clusters.items():
+        match cluster:
+            case GroupTable():
+                members = ", ".join(one.label for one in cluster.members)
+                words = f"{cluster.domain}, members {members} probed as {cluster.probe_user}"
+            case FileTable():
+                words = f"as {cluster.path} lists"
+            case _:
+                etcd = settings.etcd[settings.etcd_of(cluster)]
+                words = f"{cluster.domain}, from keys below {etcd.prefix} in etcd at {', '.join(etcd.endpoints)}"
+        lines.append(f"cluster {name}: {words}")
+    listen = ", ".join(map(str, settings.server.listen)) or "nowhere"
+    lines.append(f"server: {listen}")
+    if settings.server.transfer_to:
+        lines.append(f"transfers: to {', '.join(settings.server.transfer_to)}")
+    if settings.server.notify:
+        lines.append(f"notifies: {', '.join(map(str, settings.server.notify))}")
+    lines.extend(f"updates {name}: {one.zone} on {one.server}" for name, one in settings.updates.items())
+    return "\n".join(lines)
 
 
 def _address(text: str, default_port: int | None) -> Address:

@@ -6,6 +6,7 @@ A name is written in lower case without the trailing dot; an octet other than a 
 
 from __future__ import annotations
 
+import ipaddress
 import string
 
 ROOT = "."  # as an SRV target: "the service is decidedly not available" (RFC 2782)
@@ -44,6 +45,15 @@ def is_host_label(label: str) -> bool:
     return (
         0 < len(label) <= LABEL_OCTETS and label[0] != "-" != label[-1] and PLAIN.issuperset(label) and "_" not in label
     )
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IP address, and no name; one of a single link (`fe80::1%eth0`) is not for others."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def is_within(name: str, origin: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,18 @@ from typing import Never
 from cluster.observations import Observation
 from cluster.topology import Topology
 from cluster.watch import Watch
-from srv.publication import Known, Newcomers, Parts, departed, desired_of, newcomers, parts_by_label
+from srv.hosts import locate
+from srv.judgement import Judgement
+from srv.publication import Known, Newcomers, departed, desired_of, newcomers
 from srv.source import Wants
 
 log = logging.getLogger("fairlead.srv")
 
 HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
-HOST_TIMEOUT = 5.0  # seconds for one host name
 FORGET_AFTER = 60.0  # seconds out of the group, after which an adopted member is not published any more
 KEEP_ROLES = 30.0  # seconds; as long as the router goes on with a topology that cannot be renewed
-REVIEW_INTERVAL = 0.25  # seconds between reviews for what no change of the topology tells: age, and first looks
+REVIEW_INTERVAL = 1.0  # seconds between reviews for what no change of the topology tells: its age, and weights
+SPREAD = 0.2  # share of an interval that chance takes off, so that a thousand clusters do not all have theirs at once
 
 Locate = Callable[[str], Awaitable[tuple[str, ...]]]
 
@@ -45,17 +47,6 @@ class Settings:
     keep_roles: float = KEEP_ROLES
 
 
-async def locate(host: str) -> tuple[str, ...]:
-    """A host's addresses by the system's own resolution; none where that fails."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(HOST_TIMEOUT):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):  # a TimeoutError is an OSError; a UnicodeError, or a NUL in the name, a ValueError
-        return ()
-    return tuple(sorted({str(entry[4][0]).partition("%")[0] for entry in found}))
-
-
 class ProbedGroup:
     """Says what is to be published of a watched cluster.
 
@@ -64,6 +55,7 @@ class ProbedGroup:
         watch: is given the members, and has the topology.
         locate: finds a host's addresses.
         clock: monotonic seconds.
+        rng: spreads lookups and reviews.
     """
 
     def __init__(
@@ -73,16 +65,19 @@ class ProbedGroup:
         *,
         locate: Locate = locate,
         clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
     ) -> None:
         self._settings = settings
         self._watch = watch
         self._wants: Wants | None = None
-        self._looked_at: set[str] = set()
+        self._judgement = Judgement(settings.domain, settings.keep_roles)
+        self._review_asked = False
         self._locate = locate
         self._clock = clock
+        self._rng = rng or random.Random()
         self._known: dict[str, Known] = {one.label: one for one in settings.members}
+        self._names: frozenset[str] = frozenset()
         self._addresses: dict[str, tuple[str, ...]] = {}
-        self._parts: Parts | None = None
         self._gone_since: dict[str, float] = {}
         self._new_hosts: set[str] = set()
         self._unnameable: set[str] = set()
@@ -100,16 +95,24 @@ class ProbedGroup:
         self._watch.on_observation = self._note
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_hosts(), name="member hosts")
-            tasks.create_task(self._keep_roles(), name="roles")
+            tasks.create_task(self._keep_reviewing(), name="reviews")
             self._hand_over_members()
             await self._watch.run()
         raise AssertionError("unreachable")
 
     def _note(self, seen: Observation) -> None:
-        self._looked_at.add(seen.member.name)
+        self._judgement.note(seen.member.name)
+        if self._judgement.parts is None and not self._review_asked:
+            self._review_asked = True
+            asyncio.get_running_loop().call_soon(self._review_now)  # the topology that follows from it comes first
+
+    def _review_now(self) -> None:
+        self._review_asked = False
+        if self._review(self._watch.topology):
+            self._publish()
 
     def _on_topology(self, old: Topology, new: Topology) -> None:
-        self._judge_roles(new)
+        self._review(new)
         if self._settings.adopt:
             self._note_departures(departed(new, self._known.values()))
             self._new_hosts = {one.host for one in self._newcomers(new).adoptable}
@@ -117,24 +120,14 @@ class ProbedGroup:
                 self._hosts_hint.set()
         self._publish()
 
-    async def _keep_roles(self) -> Never:
-        """Judge anew in a rhythm: a topology that stays the same grows old untold."""
+    async def _keep_reviewing(self) -> Never:
+        """Judge anew in a rhythm: a topology that stays the same grows old untold, and members slow."""
         while True:
-            await asyncio.sleep(REVIEW_INTERVAL)
-            before = self._parts
-            self._judge_roles(self._watch.topology)
-            if self._parts != before:
-                self._publish()
+            await asyncio.sleep(self._spread(REVIEW_INTERVAL))
+            self._review_now()
 
-    def _judge_roles(self, topology: Topology) -> None:
-        members = {one.member(self._settings.domain).name for one in self._known.values()}
-        now, keep = self._clock(), self._settings.keep_roles
-        before = self._parts
-        self._parts = parts_by_label(topology, before, all_seen=members <= self._looked_at, now=now, keep_roles=keep)
-        if before is not None and self._parts is None:
-            self._looked_at.clear()  # back to where it began: the first member to answer need not know the primary
-            age = now - topology.taken_at
-            log.warning("roles-withheld domain=%s age=%.0fs reason=%r", self._settings.domain, age, topology.reason)
+    def _review(self, topology: Topology) -> bool:
+        return self._judgement.review(topology, self._names, now=self._clock())
 
     def _newcomers(self, topology: Topology) -> Newcomers:
         found = newcomers(self._settings.domain, topology, self._known.values(), self._addresses)
@@ -150,13 +143,20 @@ class ProbedGroup:
         """Say what is known now."""
         if self._wants is not None:
             settings = self._settings
-            desired = desired_of(settings.domain, self._known.values(), self._addresses, self._parts, ttl=settings.ttl)
+            desired = desired_of(
+                settings.domain,
+                self._known.values(),
+                self._addresses,
+                self._judgement.parts,
+                ttl=settings.ttl,
+                weighings=self._judgement.weighings,
+            )
             self._wants.want(desired)
 
     async def _keep_hosts(self) -> Never:
         """Look host names up in a rhythm, and at once where a member wants adopting; that does not put the rest off."""
         loop = asyncio.get_running_loop()
-        due = loop.time() + HOST_INTERVAL
+        due = loop.time() + self._spread(HOST_INTERVAL)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -164,12 +164,15 @@ class ProbedGroup:
             hosts: Iterable[str] = ()
             if loop.time() >= due:
                 hosts = [one.host for one in self._known.values()]
-                due = loop.time() + HOST_INTERVAL
+                due = loop.time() + self._spread(HOST_INTERVAL)
             self._hosts_hint.clear()
             await self._locate_all({*hosts, *self._new_hosts})
             self._adopt()
             self._forget()
             self._publish()
+
+    def _spread(self, interval: float) -> float:
+        return interval * (1 - SPREAD * self._rng.random())
 
     async def _locate_all(self, hosts: Iterable[str]) -> None:
         wanted: Sequence[str] = sorted(set(hosts))
@@ -206,4 +209,6 @@ class ProbedGroup:
             self._hand_over_members()
 
     def _hand_over_members(self) -> None:
-        self._watch.set_members(one.member(self._settings.domain) for one in self._known.values())
+        members = [one.member(self._settings.domain) for one in self._known.values()]
+        self._names = frozenset(member.name for member in members)
+        self._watch.set_members(members)

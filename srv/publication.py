@@ -5,15 +5,16 @@ Presence is not health: the all-members names carry every member, the role names
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, State, parse_endpoint
+from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, Role, State, parse_endpoint
 from cluster.topology import Topology, Trust, UnlistedMember
 from srv.desired import Desired
-from srv.names import NAME_CHARACTERS, is_host_label
-from srv.zone import NAMESERVER_LABEL, Part, ZoneMember
+from srv.names import NAME_CHARACTERS, is_address, is_host_label
+from srv.weights import Strain, Weighing, scaled
+from srv.zone import DEFAULT_WEIGHT, NAMESERVER_LABEL, Part, ZoneMember
 
 Parts = Mapping[str, frozenset[Part]]  # by label
 
@@ -96,6 +97,19 @@ def parts_by_label(
     return parts
 
 
+def strains_by_label(topology: Topology) -> dict[str, Strain]:
+    """How the members that are offered bear up. A primary lags behind nobody; others may still lag behind it."""
+    return {
+        _label(status.member): Strain(
+            lag=status.lag if status.offered is Role.SECONDARY else None,
+            queued=status.queued if status.offered is Role.SECONDARY else None,
+            load=status.load,
+        )
+        for status in topology.members
+        if status.offered is not None
+    }
+
+
 def newcomers(
     domain: str, topology: Topology, known: Collection[Known], addresses: Mapping[str, tuple[str, ...]]
 ) -> Newcomers:
@@ -142,12 +156,23 @@ def departed(topology: Topology, known: Iterable[Known]) -> set[str]:
 
 
 def desired_of(
-    domain: str, known: Iterable[Known], addresses: Mapping[str, tuple[str, ...]], parts: Parts | None, *, ttl: int
+    domain: str,
+    known: Iterable[Known],
+    addresses: Mapping[str, tuple[str, ...]],
+    parts: Parts | None,
+    *,
+    ttl: int,
+    weighings: Mapping[str, Weighing] = MappingProxyType({}),
 ) -> Desired:
     """What to publish. A member whose host has no address yet is left out: nobody could reach it."""
     members = tuple(
         ZoneMember(
-            one.label, addresses[one.host], one.classic_port, one.x_port, (parts or {}).get(one.label, frozenset())
+            one.label,
+            addresses[one.host],
+            one.classic_port,
+            one.x_port,
+            (parts or {}).get(one.label, frozenset()),
+            weight=scaled(DEFAULT_WEIGHT, weighings.get(one.label)),
         )
         for one in known
         if addresses.get(one.host)
@@ -172,18 +197,10 @@ def _free_label(seen: UnlistedMember, taken: Collection[str], domain: str) -> st
     if not is_host_label(f"member-{uuid}"):
         return None
     labels = [f"member-{uuid[:UUID_CHARACTERS]}", f"member-{uuid}"]
-    if not _is_address(seen.host):
+    if not is_address(seen.host):
         labels.insert(0, seen.host.partition(".")[0].lower())
     return next((label for label in labels if label not in taken and _is_usable(label, domain)), None)
 
 
 def _is_usable(label: str, domain: str) -> bool:
     return is_host_label(label) and label != NAMESERVER_LABEL and len(f"{label}.{domain}") <= NAME_CHARACTERS
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -16,6 +16,8 @@ from srv.records import TTL_LIMIT, AddressRecord, Kind, NameRecord, Record, RRse
 SERVICES = ("_mysql._tcp", "_mysqlx._tcp")
 NAMESERVER_LABEL = "ns"
 PRIORITY_LIMIT = 100  # Connector/Python refuses an X Protocol priority above it
+DEFAULT_WEIGHT = 100  # all alike; the number leaves room below and above
+WEIGHT_LIMIT = 65535  # 16 bits (RFC 2782)
 SERIAL_MODULUS = 2**32
 # seconds; while the primary moves its name is empty for some milliseconds, which no cache should keep alive for long
 NEGATIVE_TTL = 1
@@ -48,7 +50,7 @@ class ZoneMember:
     x_port: int | None
     parts: frozenset[Part] = frozenset()
     priority: int = 0
-    weight: int = 100  # all alike; the number leaves room below and above
+    weight: int = DEFAULT_WEIGHT
 
     def __post_init__(self) -> None:
         if not is_host_label(self.label):
@@ -59,6 +61,8 @@ class ZoneMember:
             raise ValueError(f"member {self.label!r} has no address")
         if not 0 <= self.priority <= PRIORITY_LIMIT:
             raise ValueError(f"member {self.label!r}: priority {self.priority} is not between 0 and {PRIORITY_LIMIT}")
+        if not 0 <= self.weight <= WEIGHT_LIMIT:
+            raise ValueError(f"member {self.label!r}: weight {self.weight} is not between 0 and {WEIGHT_LIMIT}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.sandbox import Sandbox
 from bench.sandbox.servers import choose_server
+from tests.e2e.etcd_server import EtcdServer
 
 
 def why_not() -> str:
@@ -70,3 +71,14 @@ def group(sandbox: Sandbox) -> Iterator[Sandbox]:
     sandbox.restore()
     yield sandbox
     sandbox.restore()
+
+
+@pytest.fixture(scope="module")
+def etcd(peers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A real etcd. A test that changes how it runs leaves it running."""
+    server = EtcdServer(peers, tmp_path_factory.mktemp("etcd"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -115,3 +115,34 @@ async def test_a_publisher_that_cannot_start_and_a_source_that_fails_end_it() ->
             await Controller([Says(ORDERS)], [Recorder("no port")]).run()
         with pytest.raises(ZeroDivisionError):
             await Controller([Says(fault=ZeroDivisionError())], [Recorder()]).run()
+
+
+def test_a_domain_is_its_first_speakers_until_it_drops_it(caplog: pytest.LogCaptureFixture) -> None:
+    first, second, one = Says(), Says(), Recorder()
+    controller = Controller([first, second], [one], now=lambda: 1000.0)
+    controller.voice(first).want(ORDERS)
+    for _ in range(3):
+        controller.voice(second).want(replace(ORDERS, ttl=9))
+    controller.voice(second).drop("orders.test")
+    assert one.told == [("orders.test", 1000)]
+    assert caplog.text.count("zone-refused domain=orders.test") == 1
+    controller.voice(first).drop("orders.test")
+    controller.voice(second).want(replace(ORDERS, ttl=9))
+    assert one.told == [("orders.test", 1000), ("orders.test", None), ("orders.test", 1001)]
+
+
+async def test_publishers_wait_for_all_sources_that_have_something_to_say() -> None:
+    quiet, one = Says(), Recorder()
+    controller = Controller([Says(ORDERS), quiet], [one])
+    task = asyncio.create_task(controller.run(), name="controller")
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert one.told
+    assert not one.started
+    controller.voice(quiet).want(PARTS)
+    async with asyncio.timeout(10):
+        while not one.started:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -206,6 +207,20 @@ async def test_a_blindness_that_lasts_withholds_the_roles(until: Any, monkeypatc
         assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
     warnings = [record.getMessage() for record in caplog.records if "roles-withheld" in record.getMessage()]
     assert len(warnings) == 1
+
+
+async def test_a_strained_member_weighs_less_without_a_change_of_the_topology(until: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(probed, "REVIEW_INTERVAL", 0.01)
+    async with publishing(Names(**NAMES), M1, M2) as one:
+        one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
+        serial = one.serial
+        members = tuple(replace(status, lag=30.0) for status in one.watch.topology.members)
+        one.watch.topology = replace(one.watch.topology, members=members)  # nobody is told of measurements
+        await until(lambda: one.serial == serial + 1)
+        lookup = await one.look("_mysql._tcp")
+        assert lookup.answer
+        weights = {target.name.partition(".")[0]: target.weight for target in lookup.answer.targets}
+        assert weights == {"m1": 100, "m2": 10}
 
 
 async def test_hints_do_not_put_off_the_look_at_all_hosts(until: Any, monkeypatch: Any) -> None:

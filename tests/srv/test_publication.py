@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust, UnlistedMember
-from srv.publication import Known, Newcomers, Parts, departed, desired_of, newcomers, parse_known
+from srv.publication import Known, Newcomers, Parts, departed, desired_of, newcomers, parse_known, strains_by_label
 from srv.publication import parts_by_label as judge
 from srv.records import Kind, SrvRecord
+from srv.weights import Strain
 from srv.zone import Found, NoData, Part, Standing, Withheld
 
 DOMAIN = "demo.fairlead.test"
@@ -193,3 +196,10 @@ def test_only_adopted_members_depart_and_only_on_the_majoritys_word() -> None:
     assert departed(topology(), known) == set()  # not probed yet
     still_seen = (unlisted("192.0.2.2", uuid="uuid-m2"),)
     assert departed(topology(*gone, unlisted=still_seen), known) == set()
+
+
+def test_strains_are_those_of_offered_members_and_a_primary_lags_behind_nobody() -> None:
+    one, other = status(M1, Role.PRIMARY), status(M2, Role.SECONDARY)
+    seen = topology(*(replace(each, lag=9.0, queued=7, load=3) for each in (one, other)))
+    assert strains_by_label(seen) == {"m1": Strain(None, None, 3), "m2": Strain(9.0, 7, 3)}
+    assert strains_by_label(topology(status(M1, None))) == {}

@@ -1,0 +1,144 @@
+"""Clusters whose members' agents keep leased keys in etcd, as a source.
+
+Owns following the keys, and what becomes of it when etcd is lost. What the keys say is `leaseholders`' to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Never, TypeVar
+
+from srv import leases
+from srv.etcd import Etcd, EtcdError, Event, RevisionGoneError
+from srv.leaseholders import LeasedCluster, Settings
+from srv.source import Wants
+
+log = logging.getLogger("fairlead.srv")
+
+Item = TypeVar("Item")
+
+REVIEW_INTERVAL = 1.0  # seconds between reviews for what no key tells: age, and weights
+AT_ONCE = 20  # clusters judged or keys read, some milliseconds of work; then answers have their turn
+BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
+
+
+class LeasedClusters:
+    """Says what is to be published of the clusters under one prefix.
+
+    Args:
+        etcd: where the keys are.
+        prefix: what they begin with, without a slash at the end.
+        clusters: those to publish; keys of others are left alone, whoever writes them.
+        clock: monotonic seconds.
+        rng: spreads what is tried again.
+    """
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        prefix: str,
+        clusters: Iterable[Settings],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._etcd = etcd
+        self._prefix = prefix
+        self._clusters = {settings.domain: LeasedCluster(settings) for settings in clusters}
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._revision: int | None = None
+        self._has_read = False
+
+    def __str__(self) -> str:
+        return f"etcd {self._etcd}{self._prefix}"
+
+    async def run(self, wants: Wants) -> Never:
+        """Say what is wanted until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(wants), name="leases")
+                tasks.create_task(self._keep_reviewing(wants), name="reviews")
+        finally:
+            await self._etcd.close()
+        raise AssertionError("unreachable")
+
+    async def _follow(self, wants: Wants) -> Never:
+        failures = 0
+        while True:
+            try:
+                revision = await self._read_anew(wants) if self._revision is None else self._revision
+                async for batch in self._etcd.watch(f"{self._prefix}/", revision + 1):
+                    if failures:
+                        log.info("etcd-back endpoints=%s revision=%d", self._etcd, batch.revision)
+                    failures = 0
+                    self._revision = batch.revision
+                    self._say(self._take(batch.events), wants)
+            except RevisionGoneError as exc:
+                log.info("etcd-read-anew reason=%r", str(exc))
+                self._revision = None
+            except EtcdError as exc:
+                if not failures:
+                    log.warning("etcd-lost reason=%r published=as-before", str(exc))
+                failures += 1
+                await asyncio.sleep(self._pause(failures))
+
+    async def _read_anew(self, wants: Wants) -> int:
+        """Take what stands there for all there is."""
+        batch = await self._etcd.read(f"{self._prefix}/")
+        there = {leases.read_key(self._prefix, event.key) for event in batch.events}
+        for domain, cluster in self._clusters.items():
+            for label in cluster.labels:
+                if (domain, label) not in there:
+                    cluster.remove(label)
+        for events in _slices(batch.events):
+            self._take(events)
+            await asyncio.sleep(0)
+        self._revision, self._has_read = batch.revision, True
+        await self._say_in_turns(wants)
+        log.info("etcd-read endpoints=%s keys=%d revision=%d", self._etcd, len(batch.events), batch.revision)
+        return batch.revision
+
+    def _take(self, events: Iterable[Event]) -> list[LeasedCluster]:
+        """Put keys where they belong, and say whose they were."""
+        now = self._clock()
+        touched: dict[str, LeasedCluster] = {}
+        for event in events:
+            domain, label = leases.read_key(self._prefix, event.key) or ("", "")
+            cluster = self._clusters.get(domain)
+            if cluster is None:
+                continue
+            touched[domain] = cluster
+            if event.value is None:
+                cluster.remove(label)
+            else:
+                cluster.put(label, event.value, event.revision, now=now)
+        return list(touched.values())
+
+    def _say(self, clusters: Iterable[LeasedCluster], wants: Wants) -> None:
+        now = self._clock()
+        for cluster in clusters:
+            wants.want(cluster.review(now=now))
+
+    async def _say_in_turns(self, wants: Wants) -> None:
+        for clusters in _slices(list(self._clusters.values())):
+            self._say(clusters, wants)
+            await asyncio.sleep(0)
+
+    async def _keep_reviewing(self, wants: Wants) -> Never:
+        while True:
+            await asyncio.sleep(REVIEW_INTERVAL)
+            if self._has_read:
+                await self._say_in_turns(wants)
+
+    def _pause(self, failures: int) -> float:
+        least, most = BACKOFF
+        return min(most, least * 2.0 ** min(failures - 1, 16)) * self._rng.uniform(0.5, 1.0)
+
+
+def _slices(what: Sequence[Item]) -> Iterable[Sequence[Item]]:
+    return (what[first : first + AT_ONCE] for first in range(0, len(what), AT_ONCE))
