@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,10 @@ _OUR_CERTIFICATE = frozenset(
     }
 )
 
+# A way that is missing says nothing of the server at its end, as a refusal does.
+_NO_WAY_THERE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ETIMEDOUT})
+DETAIL_CHARACTERS = 300  # of an error's words that are kept: MySQL's longest message of the kind, and our advice
+
 # What a probe may raise, besides being cancelled.
 FAILURES = (ServerError, RemoteProtocolError, OSError, UnicodeError, AnswerError)
 
@@ -142,6 +147,11 @@ def name_failure(error: Exception, timeout: float) -> tuple[Outcome, str]:
         error: one of `FAILURES`.
         timeout: seconds that the look was given.
     """
+    outcome, words = _name(error, timeout)
+    return outcome, _for_one_line(words)
+
+
+def _name(error: Exception, timeout: float) -> tuple[Outcome, str]:
     match error:
         case TimeoutError():
             return Outcome.TIMEOUT, f"no answer within {timeout:g} s"
@@ -160,8 +170,10 @@ def name_failure(error: Exception, timeout: float) -> tuple[Outcome, str]:
                 Outcome.TOO_MANY,
                 f"{error}, as a server does beyond mysqlx_max_connections, or while it stops; {_CROWDED}",
             )
+        case OSError() if error.errno in _NO_WAY_THERE:
+            return Outcome.TIMEOUT, error.strerror or str(error)
         case OSError():
-            return Outcome.REFUSED, error.strerror or str(error)
+            return Outcome.REFUSED, error.strerror or str(error) or type(error).__name__
         case UnicodeError():
             return Outcome.BROKEN, f"not the name of a host: {error}"
         case _:
@@ -170,3 +182,8 @@ def name_failure(error: Exception, timeout: float) -> tuple[Outcome, str]:
 
 def _advised(words: str, advice: str) -> str:
     return f"{words.rstrip('.')}; {advice}" if advice else words
+
+
+def _for_one_line(words: str) -> str:
+    """A peer's words cut to what a log line may hold: it could write others' lines, or very many."""
+    return "".join(char if char.isprintable() else " " for char in words[:DETAIL_CHARACTERS])

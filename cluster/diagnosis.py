@@ -62,7 +62,8 @@ def diagnose(
     reports = {name: seen.report for name, seen in fresh.items() if seen.report is not None}
     evidence = Evidence(listed, fresh, reports, previous, policy, now)
     claims = [report.flavour for report in reports.values()]
-    flavour = policy.flavour or tell(claims, len(listed), previous.flavour)
+    all_asked = len(fresh) == len(listed)
+    flavour = policy.flavour or tell(claims, len(listed), previous.flavour, all_asked=all_asked)
     rules = RULES.get(flavour) if flavour else None
     topology = rules(evidence) if rules else keep_last_known(evidence, _why_not_judged(evidence))
     topology = replace(judge_lag(topology, previous, policy.lag), version=previous.version, flavour=flavour)
@@ -72,4 +73,8 @@ def diagnose(
 def _why_not_judged(evidence: Evidence) -> str:
     if not evidence.listed:
         return "no member is known"
-    return "too few members answer to tell how they replicate" if evidence.reports else "no member could be asked"
+    return (
+        "too few members answer to tell how they replicate: set the flavour"
+        if evidence.reports
+        else "no member could be asked"
+    )

@@ -23,7 +23,7 @@ class QuorumPolicy(Enum):
 class LagPolicy(Enum):
     """Which members are read from when all of them are beyond the limit."""
 
-    FRESHEST = "freshest"  # the least late
+    FRESHEST = "freshest"  # the least late, and those that are hardly later
     ALL = "all"  # all, as if there were no limit
     NONE = "none"  # none; a route may still fall back to the primary
 

@@ -15,28 +15,30 @@ class Flavour(Enum):
     REPLICATION = "replication"  # asynchronous or semi-synchronous, from a source to replicas; or a single server
 
 
-# Whoever is part of one of these says so itself, so one member's word is enough. That a server shows neither is told
-# by the absence of a plugin alone, as on a member that was started without it.
+# Whoever is part of one of these says so itself. That a server shows neither is told by the absence of a plugin alone,
+# as on a member that was started without it.
 EXPLICIT = (Flavour.GROUP_REPLICATION, Flavour.GALERA)
 
 
-def tell(claims: Collection[Flavour], members: int, before: Flavour | None) -> Flavour | None:
-    """Say how a cluster replicates.
+def tell(claims: Collection[Flavour], members: int, before: Flavour | None, *, all_asked: bool) -> Flavour | None:
+    """Say how a cluster replicates, whoever answers first.
 
-    What was told before stays, unless all that answer, and more than half of the members, say something else.
+    What was told before stays, unless all that answer, and more than half of the members, say something else. Else it
+    is what more than half of the members say; where fewer answer, an explicit word is enough once all have been asked.
 
     Args:
         claims: what each member that answers says of itself.
         members: how many there are.
         before: what was told before.
+        all_asked: whether each has been looked at, with whatever outcome.
 
     Returns:
         None where too few have answered to tell.
     """
     counted = Counter(claims)
-    explicit = next((flavour for flavour in EXPLICIT if counted[flavour]), None)
-    if before is None and explicit is not None:
-        return explicit
-    if len(counted) == 1 and 2 * counted.total() > members:
-        return next(iter(counted))
-    return before
+    most = next((flavour for flavour, count in counted.items() if 2 * count > members), None)
+    if before is not None:
+        return most if most is not None and len(counted) == 1 else before
+    if most is not None or not all_asked:
+        return most
+    return next((flavour for flavour in EXPLICIT if counted[flavour]), None)

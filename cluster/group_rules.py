@@ -6,9 +6,12 @@ The rules, in their order:
 
 1. A member's *view* counts only if the member itself stands ONLINE or RECOVERING in it and more than half of its
    rows do (quorum), and if it is not older than the last view that was trusted.
-2. Views of different groups or prefixes never merge: the group that was trusted last stays while one of its views
-   counts; else the one that more members report wins, then the larger; a tie trusts none. Of views with one prefix
-   the highest counter wins. Observers of the winning view are the *voters*.
+2. Views of different groups or prefixes never merge. The group that was trusted last may speak. Another may only
+   where more than half of the listed members report it, or every other one is known to be out (it says so, or nothing
+   listens there): anyone can found a group of its own. Before any was trusted, one member may speak for a view of more
+   than half of them, once all have been looked at. Of those that may, the one that more members report wins, then the
+   one that was trusted, then the larger; a tie trusts none. Of views with one prefix the highest counter wins.
+   Observers of the winning view are the *voters*; others are not offered.
 3. A member's state is what most voters besides itself say; its own word decides a tie or stands alone.
 4. A member's own word against itself always counts (Group Replication stopped there, offline_mode).
 5. PRIMARY is offered for one that the voters agree on, and that by its own report is writable and sees a majority
@@ -27,7 +30,7 @@ from dataclasses import dataclass, replace
 
 from cluster.evidence import Evidence, QuorumPolicy
 from cluster.members import Member, Role, State
-from cluster.observations import LIVE, Observation, Report, ViewId, ViewRow
+from cluster.observations import LIVE, Observation, Outcome, Report, ViewId, ViewRow
 from cluster.standing import keep_last_known, offline, why_unheard
 from cluster.topology import MemberStatus, Topology, Trust, UnlistedMember
 
@@ -48,8 +51,7 @@ class _Verdict:
 def judge_group(evidence: Evidence) -> Topology:
     """Say who may be offered for what."""
     reports, previous = evidence.reports, evidence.previous
-    views = [report for report in reports.values() if has_quorum(report) and not _outdated(report, previous)]
-    voters, conflict = _voters(views, previous)
+    voters, conflict = _voters(evidence)
     if voters:
         return _by_majority(evidence.listed, evidence.fresh, reports, voters, previous)
     return _without_view(evidence, conflict)
@@ -71,26 +73,56 @@ def _outdated(report: Report, previous: Topology) -> bool:
     return view is not None and floor is not None and view.prefix == floor.prefix and view.counter < floor.counter
 
 
-def _voters(views: list[Report], previous: Topology) -> tuple[list[Report], str]:
-    """The reports that carry the winning view; where views count and none wins, why."""
-    # VIEW_ID comes from another table than the rows: a member that has none yet speaks only where nobody has one.
-    views = [report for report in views if report.view_id is not None] or views
-    groups: dict[tuple[str, str], list[Report]] = {}
-    for report in views:
-        groups.setdefault(_group(report), []).append(report)
-    if not groups:
+def _voters(evidence: Evidence) -> tuple[list[Report], str]:
+    """The reports that carry the winning view; where several may speak and none wins, why."""
+    floor = evidence.previous.view_id
+    views = {
+        name: report
+        for name, report in evidence.reports.items()
+        if has_quorum(report) and not _outdated(report, evidence.previous)
+    }
+    # VIEW_ID comes from another table than the rows: a member that has none yet speaks only where nobody ever had one.
+    if floor is not None or any(report.view_id is not None for report in views.values()):
+        views = {name: report for name, report in views.items() if report.view_id is not None}
+    groups: dict[tuple[str, str], dict[str, Report]] = {}
+    for name, report in views.items():
+        groups.setdefault(_group(report), {})[name] = report
+    ranked = sorted(
+        (
+            ((len(of), floor is not None and prefix == floor.prefix, _size(of.values())), list(of.values()))
+            for (_, prefix), of in groups.items()
+            if _may_speak(of, evidence)
+        ),
+        key=lambda pair: pair[0],
+        reverse=True,
+    )
+    if not ranked:
         return [], ""
-    trusted = [of for (_, prefix), of in groups.items() if previous.view_id and prefix == previous.view_id.prefix]
-    ranked = sorted(groups.values(), key=_weight, reverse=True)
-    if len(trusted) != 1 and len(ranked) > 1 and _weight(ranked[0]) == _weight(ranked[1]):
+    if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
         return [], f"{len(ranked)} groups answer under one name, and none can be preferred"
-    winner = trusted[0] if len(trusted) == 1 else ranked[0]
+    winner = ranked[0][1]
     latest = max((report.view_id or NO_VIEW_ID).counter for report in winner)
     return [report for report in winner if (report.view_id or NO_VIEW_ID).counter == latest], ""
 
 
-def _weight(reports: list[Report]) -> tuple[int, int]:
-    return len(reports), max(sum(row.state in LIVE for row in report.rows) for report in reports)
+def _may_speak(group: Mapping[str, Report], evidence: Evidence) -> bool:
+    """Whether those that report one group may speak for the listed members (rule 2)."""
+    floor = evidence.previous.view_id
+    others = [member.name for member in evidence.listed if member.name not in group]
+    if 2 * len(group) > len(evidence.listed) or all(_known_out(evidence.fresh.get(name)) for name in others):
+        return True
+    if floor is not None:
+        return any(report.view_id is not None and report.view_id.prefix == floor.prefix for report in group.values())
+    return 2 * _size(group.values()) > len(evidence.listed) and all(name in evidence.fresh for name in others)
+
+
+def _known_out(seen: Observation | None) -> bool:
+    return seen is not None and (bool(_says_out(seen)) or seen.outcome in {Outcome.REFUSED, Outcome.SHUTTING_DOWN})
+
+
+def _size(reports: Iterable[Report]) -> int:
+    """How many members are alive in the largest of the views."""
+    return max(sum(row.state in LIVE for row in report.rows) for report in reports)
 
 
 def _by_majority(
@@ -130,7 +162,7 @@ def _by_majority(
         taken_at=taken_at,
         trust=Trust.QUORUM,
         reason="",
-        view_id=voters[0].view_id,
+        view_id=voters[0].view_id or previous.view_id,
         members=tuple(statuses),
         unlisted=unlisted,
     )
@@ -233,10 +265,16 @@ def _guessed(member: Member, verdicts: Mapping[str, _Verdict], previous: Topolog
 
 def _without_view(evidence: Evidence, conflict: str) -> Topology:
     listed, fresh, reports, previous = evidence.listed, evidence.fresh, evidence.reports, evidence.previous
-    inside = [report for report in reports.values() if report.own_row is not None and report.own_row.state in LIVE]
+    minority = any(
+        report.own_row is not None and report.own_row.state in LIVE and not has_quorum(report)
+        for report in reports.values()
+    )
     all_out = bool(listed) and all(_says_out(fresh.get(member.name)) for member in listed)
-    if not (inside or all_out or conflict):
-        return keep_last_known(evidence, "no member could be asked" if listed else "no member is known", _says_out)
+    if not (minority or all_out or conflict):
+        strangers = [name for name, report in reports.items() if _is_stranger(report)]
+        reason = f"{', '.join(strangers)}: in a view that most members do not confirm" if strangers else ""
+        reason = reason or ("no member could be asked" if listed else "no member is known")
+        return keep_last_known(evidence, reason, lambda seen: _says_out(seen) or _says_strange(seen))
     offers = {} if conflict else _offers_without_quorum(evidence)
     statuses = []
     for member in listed:
@@ -263,7 +301,7 @@ def _without_view(evidence: Evidence, conflict: str) -> Topology:
 
 
 def _offers_without_quorum(evidence: Evidence) -> dict[str, Role]:
-    """Whom the policy has used all the same: those inside the minority, never one of an older view."""
+    """Whom the policy has used all the same: those inside a minority, never one that takes itself for a majority."""
     policy = evidence.policy.quorum
     inside = {
         name: report
@@ -271,7 +309,7 @@ def _offers_without_quorum(evidence: Evidence) -> dict[str, Role]:
         if not _says_out(evidence.fresh[name])
         and report.own_row is not None
         and report.own_row.state is State.ONLINE
-        and not _outdated(report, evidence.previous)
+        and not has_quorum(report)
     }
     if policy is QuorumPolicy.NONE:
         return {}
@@ -305,3 +343,13 @@ def _why_unknown(seen: Observation | None) -> str:
     if seen is None or seen.report is None:
         return _says_out(seen) or why_unheard(seen)
     return _says_out(seen) or "the majority's view does not contain it"
+
+
+def _is_stranger(report: Report) -> bool:
+    return has_quorum(report) and report.view_id is not None
+
+
+def _says_strange(seen: Observation | None) -> str:
+    """Why a member is not to be used whose view has a majority of its own making; only where no view won."""
+    report = seen.report if seen is not None else None
+    return "most members do not confirm its view" if report is not None and _is_stranger(report) else ""

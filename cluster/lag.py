@@ -24,8 +24,10 @@ def judge_lag(topology: Topology, previous: Topology, limits: LagLimits) -> Topo
     spared: set[str] = set()
     if late and len(late) == len(shares):
         least = min(shares.values())
+        # Whoever was read from stays until another is fresher by a whole limit: the least late change with each look.
+        margins = {name: 1.0 if _was_offered(previous, name) else limits.resume for name in shares}
         spared = {
-            LagPolicy.FRESHEST: {name for name, share in shares.items() if share == least},
+            LagPolicy.FRESHEST: {name for name, share in shares.items() if share <= least + margins[name]},
             LagPolicy.ALL: set(late),
             LagPolicy.NONE: set(),
         }[limits.when_all]
@@ -57,6 +59,11 @@ def _share(status: MemberStatus, limits: LagLimits) -> float:
 def _was_lagging(previous: Topology, name: str) -> bool:
     before = previous.status_of(name)
     return before is not None and before.lagging
+
+
+def _was_offered(previous: Topology, name: str) -> bool:
+    before = previous.status_of(name)
+    return before is not None and before.offered is Role.SECONDARY
 
 
 def _limit(limits: LagLimits) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cluster.evidence import Evidence
+from cluster.members import State
 from cluster.observations import Observation, Outcome
 from cluster.topology import MemberStatus, Topology, Trust
 
@@ -35,7 +36,7 @@ def keep_last_known(evidence: Evidence, reason: str, says_out: SaysOut = offline
         elif before.offered is None:
             status = replace(before, reason=against or why_unheard(seen))
         else:
-            status = replace(before, offered=None, reason=against) if against else before
+            status = replace(before, state=State.UNKNOWN, offered=None, reason=against) if against else before
         kept.append(status)
     return replace(previous, trust=Trust.BLIND, reason=reason, members=tuple(kept))
 

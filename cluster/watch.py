@@ -41,6 +41,7 @@ class Timing:
         and 100 looks a second cost a member less than one of its clients does.
     burst: how long a notice keeps looks at that pace: roles change before the new primary is writable.
     unsettled_interval: between looks while a majority answers and no member may be written to.
+    unsettled_for: how long after the latest change; a cluster may be kept without a primary for days.
     reconnect_ceiling: the longest wait before a member that does not answer is tried again.
     """
 
@@ -50,6 +51,7 @@ class Timing:
     burst_interval: float = 0.01
     burst: float = 1.0
     unsettled_interval: float = 0.05
+    unsettled_for: float = 60.0
     reconnect_ceiling: float = 1.0
 
 
@@ -87,12 +89,14 @@ class Watch:
         self._rng = rng or random.Random()
         self._members: dict[str, Member] = {}
         self._observations: dict[str, Observation] = {}
+        self._told: dict[str, tuple[Outcome, str]] = {}  # what was last logged of each
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._probes: dict[str, Probe] = {}
         self._group: asyncio.TaskGroup | None = None
         self._subscribers: list[Subscriber] = []
         self._burst_until = 0.0
+        self._changed_at = 0.0
         self._nudging: asyncio.TimerHandle | None = None
         self._asked_at = 0.0  # when some member was asked last
 
@@ -108,6 +112,7 @@ class Watch:
         for name, member in self._members.items():
             if wanted.get(name) != member:
                 self._observations.pop(name, None)
+                self._told.pop(name, None)
                 task = self._tasks.pop(name, None)
                 if task is not None:
                     task.cancel()
@@ -118,7 +123,10 @@ class Watch:
     @property
     def seen(self) -> bool:
         """Whether a first topology stands: a majority answered, or every member could be asked at least once."""
-        asked = [name in self._observations and member.x is not None for name, member in self._members.items()]
+        asked = [
+            name in self._observations and (member.x or member.classic) is not None
+            for name, member in self._members.items()
+        ]
         return bool(asked and all(asked)) or self.topology.trust is not Trust.BLIND
 
     def look_now(self) -> None:
@@ -162,11 +170,11 @@ class Watch:
             while True:
                 wake.clear()
                 self._asked_at = self._clock()
-                seen = await probe.look()
+                seen = await self._look(probe, member)
                 failures = 0 if seen.report else failures + 1
                 self._observed(seen)
-                pause = self._pause() if failures == 0 else self._backoff(failures)
-                if await self._rest(wake, seen.taken_at + pause):
+                until = seen.taken_at + self._pause() if failures == 0 else self._clock() + self._backoff(failures)
+                if await self._rest(wake, until):
                     # Asked to look now, but never more often than a burst does: a flood of notices is one hint.
                     await asyncio.sleep(max(0.0, seen.taken_at + self.timing.burst_interval - self._clock()))
         finally:
@@ -174,6 +182,16 @@ class Watch:
                 del self._wakes[member.name]
                 del self._probes[member.name]
             await probe.close()
+
+    async def _look(self, probe: Probe, member: Member) -> Observation:
+        """Look once; a fault of ours with one member's answer must not end the watch over all."""
+        taken_at = self._clock()
+        try:
+            return await probe.look()
+        except Exception as exc:
+            log.exception("probe of %s: a fault in reading its answer", member.name)
+            await probe.close()
+            return Observation(member, taken_at, Outcome.BROKEN, detail=f"fault: {type(exc).__name__}")
 
     async def _rest(self, wake: asyncio.Event, until: float) -> bool:
         """Wait for the time of the next look; say whether one is wanted before."""
@@ -202,7 +220,8 @@ class Watch:
     def _pause(self) -> float:
         if self._clock() < self._burst_until:
             return self.timing.burst_interval
-        if self.topology.trust is Trust.QUORUM and not self.topology.primaries():
+        unsettled = self.topology.trust is Trust.QUORUM and not self.topology.primaries()
+        if unsettled and self._clock() - self._changed_at < self.timing.unsettled_for:
             return self.timing.unsettled_interval
         return self._poll()
 
@@ -225,7 +244,9 @@ class Watch:
         # Silence is no evidence: what a member said counts until it is too old, as if it had not been asked.
         if seen.outcome is not Outcome.TIMEOUT or before is None or before.report is None or self._is_old(before):
             self._observations[seen.member.name] = seen
-        if before is None or (before.outcome, before.detail) != (seen.outcome, seen.detail):
+        told = seen.outcome, seen.detail
+        if self._told.get(seen.member.name) != told:
+            self._told[seen.member.name] = told
             level = logging.INFO if seen.report else logging.WARNING
             log.log(level, "probe of %s: %s %s", seen.member.name, seen.outcome.value, seen.detail)
         if self.on_observation is not None:
@@ -243,6 +264,7 @@ class Watch:
         self.topology = new
         if new.version == old.version:
             return
+        self._changed_at = self._clock()
         for line in changes(old, new):
             log.info("topology v%d: %s", new.version, line)
         if _roles_move(old, new):

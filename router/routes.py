@@ -120,12 +120,13 @@ def may_stay(topology: Topology, route: Route, member: Member) -> bool:
 
     On a PRIMARY route only while the member is offered as PRIMARY, for a write must never reach a demoted one. On a
     SECONDARY route while the majority has it ONLINE, whatever its role became and however late it is; without a
-    majority, while it is offered. While nobody can be asked (BLIND), and where DNS merely stopped listing a member that
-    serves reads, nothing is known against it.
+    majority, while it is offered. While nobody can be asked (BLIND) only a member's own word against itself counts, and
+    where DNS merely stopped listing a member that serves reads, nothing is known against it.
     """
-    if topology.trust is Trust.BLIND:
-        return True
     status = topology.status_of(member.name)
+    if topology.trust is Trust.BLIND:
+        withdrawn = status is not None and status.member == member and status.offered is None
+        return not withdrawn or (route.destination is Destination.SECONDARY and status.state is State.ONLINE)  # type: ignore[union-attr]
     if route.destination is Destination.PRIMARY:
         return status is not None and status.member == member and status.offered is Role.PRIMARY
     if topology.trust is Trust.NO_QUORUM:

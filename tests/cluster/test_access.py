@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import ssl
 
 import pytest
 
-from cluster.access import BY_CODE, BY_VERDICT, FAILURES, Access, make_access, name_failure
+from cluster.access import BY_CODE, BY_VERDICT, DETAIL_CHARACTERS, FAILURES, Access, make_access, name_failure
 from cluster.commands import CANNOT_TELL, probe
 from cluster.observations import Outcome
 from cluster.questions import AnswerError
@@ -101,3 +102,15 @@ def test_the_options_of_fairlead_probe(options: list[str], words: str, capsys: p
     run = probe(parser)
     assert run(parser.parse_args(["127.0.0.1", *options])) == CANNOT_TELL
     assert capsys.readouterr().err.startswith(words)
+
+
+def test_a_peers_words_are_cut_to_what_a_log_line_may_hold() -> None:
+    forged = ServerError(1045, "28000", "no\n2026-01-01 INFO topology v9: all is well\x1b[2J" + "x" * 60_000)
+    _, words = name_failure(forged, 1.0)
+    assert words.isprintable()
+    assert len(words) <= DETAIL_CHARACTERS
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH])
+def test_a_way_that_is_missing_is_not_a_refusal(number: int) -> None:
+    assert name_failure(OSError(number, "no way"), 1.0) == (Outcome.TIMEOUT, "no way")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cluster.diagnosis import diagnose
 from cluster.evidence import Policy, QuorumPolicy
 from cluster.flavours import Flavour
+from cluster.group_rules import has_quorum
 from cluster.members import Endpoint, Member, Role, State
 from cluster.observations import Observation, Outcome, Report, ViewId, ViewRow
 from cluster.topology import Topology, Trust
@@ -138,7 +139,7 @@ def test_without_a_majority_the_policy_says(
 def test_no_policy_offers_one_whose_view_is_outdated_or_whose_group_is_in_dispute() -> None:
     every = Policy(quorum=QuorumPolicy.ALL)
     later = judged(*(says(n, CALM, counter=9) for n in range(3)))
-    assert offers(judged(says(0, CALM), fails(1), fails(2), previous=later, policy=every)) == {}
+    assert 0 not in offers(judged(says(0, CALM), fails(1), fails(2), previous=later, policy=every))
     one, other = (
         replace(seen, report=replace(seen.report, rows=rows(CALM)[n : n + 1]))  # type: ignore[arg-type]
         for n, seen in ((0, says(0, CALM)), (1, says(1, CALM, prefix="w", read_only=False)))
@@ -159,6 +160,11 @@ def test_a_flavour_that_is_set_is_not_guessed() -> None:
     plain = [says(n, [], group="") for n in range(3)]
     topology = judged(*plain, policy=Policy(flavour=Flavour.GROUP_REPLICATION))
     assert (topology.trust, offers(topology)) == (Trust.NO_QUORUM, {})
+
+
+def test_at_start_one_member_speaks_for_the_others_once_all_have_been_looked_at() -> None:
+    assert judged(says(0, CALM)).trust is Trust.BLIND
+    assert judged(says(0, CALM), fails(1), fails(2, Outcome.DENIED)).trust is Trust.QUORUM
 
 
 def test_while_nobody_answers_the_last_known_roles_stay() -> None:
@@ -234,12 +240,48 @@ def test_views_of_different_groups_do_not_merge() -> None:
     two = [says(n, [(P, UP), (S, UP)]) for n in (0, 1)]
     assert all(one.report and one.report.rows == pair for one in two)
     assert offers(judged(*two, stray)) == {0: P, 1: S}
-    even = says(1, CALM, prefix="w")
-    assert even.report
-    even = replace(even, report=replace(even.report, rows=rows(CALM)[1:2], read_only=False))
-    one = replace(two[0], report=replace(two[0].report, rows=pair[:1]))  # type: ignore[arg-type]
-    topology = judged(one, even)
-    assert (topology.trust, offers(topology)) == (Trust.NO_QUORUM, {})
+    silent = fails(2, Outcome.TIMEOUT)
+    topology = judged(says(0, CALM), says(1, CALM, prefix="w", read_only=False), silent)
+    assert (topology.trust, offers(topology)) == (Trust.NO_QUORUM, {}), "neither is more believable than the other"
+
+
+FOUNDED = rows([(P, UP)])
+"""What mysql-0 sees that has founded a group of its own."""
+
+
+def founder() -> Observation:
+    return reported(0, CALM, rows=FOUNDED, view_id=ViewId("own", 1), read_only=False)
+
+
+def test_one_that_founds_a_group_of_its_own_is_not_believed_while_the_others_cannot_be_asked() -> None:
+    silent = [fails(n, Outcome.TIMEOUT) for n in (1, 2)]
+    assert offers(judged(founder(), *silent)) == {}
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    alone = judged(founder(), *silent, previous=calm)
+    assert (alone.trust, offers(alone)) == (Trust.BLIND, {1: S, 2: S})
+    assert alone.members[0].reason == "most members do not confirm its view"
+
+
+def test_the_majority_is_followed_again_whatever_was_trusted_meanwhile() -> None:
+    pair = rows([(S, OUT), (P, UP), (S, UP)])[1:]
+    majority = [reported(n, CALM, rows=pair, view_id=ViewId("v", 8), read_only=n != 1) for n in (1, 2)]
+    gone = judged(founder(), fails(1), fails(2))
+    assert offers(gone) == {0: P}, "where nothing listens on the others, whoever is left may begin anew"
+    healed = judged(founder(), *majority, previous=gone)
+    assert offers(healed) == {1: P, 2: S}
+
+
+def test_a_cluster_that_was_started_anew_is_followed_as_soon_as_the_others_say_that_they_are_out() -> None:
+    calm = judged(*(says(n, CALM) for n in range(3)))
+    starting = judged(founder(), says(1, []), fails(2), previous=calm)
+    assert (starting.trust, offers(starting)) == (Trust.QUORUM, {0: P})
+
+
+def test_a_view_without_an_id_does_not_lower_the_floor() -> None:
+    trusted = judged(*(says(n, CALM, counter=9) for n in range(3)))
+    between = judged(reported(2, CALM, view_id=None), previous=trusted)
+    assert between.view_id == ViewId("v", 9)
+    assert 0 not in offers(judged(says(0, CALM, counter=3), previous=between))
 
 
 def test_a_member_is_recognised_by_its_name_before_it_can_be_asked() -> None:
@@ -382,6 +424,24 @@ def test_invariants(before: list[Observation], seen: list[Observation], quorum: 
                 assert not own.offline_mode, "offered against its own word"
                 if status.offered is P:
                     assert not own.read_only, "offered as PRIMARY while read-only"
+    assert_the_majority_of_the_listed_is_followed(seen, previous, topology)
     floor, view = previous.view_id, topology.view_id
     if floor and view and floor.prefix == view.prefix:
         assert view.counter >= floor.counter, "an older view replaced a newer one"
+
+
+def assert_the_majority_of_the_listed_is_followed(
+    seen: list[Observation], previous: Topology, topology: Topology
+) -> None:
+    """Whatever was trusted before: more than half of the members with one view of their own majority win."""
+    by_prefix: dict[str, list[int]] = {}
+    for one in seen:
+        view = one.report.view_id if one.report else None
+        if one.report is None or view is None or NOW - one.taken_at > Policy().max_age or not has_quorum(one.report):
+            continue
+        if previous.view_id and view.prefix == previous.view_id.prefix and view.counter < previous.view_id.counter:
+            continue
+        by_prefix.setdefault(view.prefix, []).append(view.counter)
+    for prefix, counters in by_prefix.items():
+        if 2 * len(counters) > len(MEMBERS):
+            assert (topology.trust, topology.view_id) == (Trust.QUORUM, ViewId(prefix, max(counters)))

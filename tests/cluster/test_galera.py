@@ -97,7 +97,8 @@ def test_of_those_that_started_together_the_first_by_name_is_the_writer() -> Non
 
 
 def test_no_writer_is_chosen_before_every_member_was_asked() -> None:
-    first = judged(says(2))
+    galera = Policy(flavour=Flavour.GALERA)
+    first = judged(says(2), policy=galera)
     assert offers(first) == {2: S}
     second = judged(says(2), says(1), previous=first)
     assert offers(second) == {1: S, 2: S}

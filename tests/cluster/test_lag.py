@@ -72,6 +72,15 @@ def test_when_all_are_too_late_the_policy_says(policy: LagPolicy, wanted: list[s
     assert all(status.lagging for status in result.members[1:])
 
 
+def test_the_freshest_of_those_that_are_all_late_do_not_change_with_each_look() -> None:
+    before, seen = judged(topology(20.0, 20.1)), set()
+    for n in range(20):
+        before = judged(topology(20.0 + n % 2 * 3, 20.0 + (n + 1) % 2 * 3), before)
+        seen.add(tuple(readers(before)))
+    assert seen == {("m1", "m2")}
+    assert readers(judged(topology(20.0, 31.0), before)) == ["m1"], "later by more than a whole limit"
+
+
 def test_a_blind_topology_is_left_as_it_is() -> None:
     blind = topology(50.0, trust=Trust.BLIND)
     assert judged(blind) is blind

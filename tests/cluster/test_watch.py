@@ -13,7 +13,7 @@ from cluster.access import Access
 from cluster.evidence import Policy
 from cluster.gtids import GtidSet
 from cluster.members import Endpoint, Member, Role
-from cluster.observations import Outcome, Replication
+from cluster.observations import Observation, Outcome, Replication
 from cluster.questions import ASK_GROUP, ASK_SERVER
 from cluster.topology import Topology, Trust
 from cluster.watch import Timing, Watch
@@ -201,6 +201,38 @@ async def test_one_lost_look_does_not_make_a_member_unknown() -> None:
         await until(lambda: Outcome.TIMEOUT in outcomes, "a look has been lost")
         assert watch.topology.version == versions
         await until(lambda: Outcome.TIMEOUT in {one.outcome for one in watch._observations.values()}, "it ages out")
+
+
+async def test_a_fault_with_one_members_answer_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty:
+        hears_notices = False
+        closed = 0
+
+        async def look(self) -> Observation:
+            raise ZeroDivisionError
+
+        def nudge(self) -> bool:
+            return True
+
+        async def close(self) -> None:
+            self.closed += 1
+
+    faulty, outcomes = Faulty(), []
+    watch = Watch(
+        ACCESS,
+        timing=Timing(reconnect_ceiling=0.01),
+        make_probe=lambda *_, **__: faulty,
+        on_observation=lambda seen: outcomes.append(seen.outcome),
+    )
+    watch.set_members([Member("odd", None, Endpoint("127.0.0.1", 1))])
+    task = asyncio.create_task(watch.run())
+    await until(lambda: len(outcomes) > 2, "it is looked at again")
+    assert set(outcomes) == {Outcome.BROKEN}
+    assert faulty.closed > 1
+    assert "a fault in reading its answer" in caplog.text
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def test_members_come_and_go() -> None:

@@ -59,7 +59,8 @@ class Watching(threading.Thread):
         watch = Watch(Access(Login(probe.user, probe.password)), policy=self._policy)
         watch.subscribe(lambda _, new: self.topologies.append(new))
         host, _, port = self._stage.resolver.rpartition(":")
-        watcher = Watcher(DOMAIN, Resolver([(host, int(port))]), watch, keep_last_good=3600.0)
+        resolver = Resolver([(host, int(port))])
+        watcher = Watcher(DOMAIN, resolver, watch, keep_last_good=3600.0, floor=1.0, ceiling=60.0)
         self._loop, self._task = asyncio.get_running_loop(), asyncio.create_task(watcher.run(), name="watcher")
         self._ready.set()
         with pytest.raises(asyncio.CancelledError):
@@ -280,3 +281,33 @@ def test_without_a_majority_the_policy_holds(results: dict[str, Seen | BaseExcep
     assert seen.by_policy[QuorumPolicy.ALL] == {"mysql-0": Role.PRIMARY}
     assert seen.refused == [2003, 2003], "the routes of the default policy let somebody in"
     assert seen.writes_during == 0
+
+
+def test_one_that_founds_a_group_of_its_own_is_not_believed(group: Sandbox, tmp_path: Path) -> None:
+    """The others cannot be asked meanwhile; once they can, the majority is followed, whoever was trusted."""
+    with routed(group, tmp_path) as stage, Watching(stage) as watching:
+        group.sql("mysql-0", "STOP GROUP_REPLICATION")
+        until(lambda: Role.PRIMARY in offered(watching.topologies[-1]).values(), "another is the primary")
+        for name in ("mysql-1", "mysql-2"):
+            group.cut(name, Side.CLIENTS)
+        until(lambda: watching.topologies[-1].trust is Trust.BLIND, "the majority cannot be asked")
+        for statement in FOUND_A_GROUP:
+            group.sql("mysql-0", statement)
+        until(lambda: group.sql("mysql-0", "SELECT @@read_only").rows == ((0,),), "it takes writes")
+        until(lambda: "most members do not confirm" in reason_of("mysql-0", watching), "it is told why it is not used")
+        for name in ("mysql-1", "mysql-2"):
+            group.heal(name, wait=False)
+        until(lambda: watching.topologies[-1].trust is Trust.QUORUM, "the majority is followed again")
+        assert all("mysql-0" not in offered(topology) for topology in watching.topologies[-5:])
+        assert sorted(offered(watching.topologies[-1])) == ["mysql-1", "mysql-2"]
+
+
+FOUND_A_GROUP = (
+    "SET GLOBAL group_replication_bootstrap_group = ON",
+    "START GROUP_REPLICATION",
+    "SET GLOBAL group_replication_bootstrap_group = OFF",
+)
+
+
+def reason_of(name: str, watching: Watching) -> str:
+    return next(one.reason for one in watching.topologies[-1].members if one.member.name.startswith(f"{name}."))

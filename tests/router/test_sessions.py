@@ -171,7 +171,7 @@ def test_a_promoted_members_readers_stay_and_a_lost_ones_are_cut(run: Run) -> No
             cluster.set((a, P))
             writer.write(b"still here")
             assert await reader.readexactly(10) == b"still here"
-            cluster.set((a, None), trust=Trust.BLIND)
+            cluster.set((a, P), trust=Trust.BLIND)
             writer.write(b"still here")
             assert await reader.readexactly(10) == b"still here"
             cluster.set((a, None))

@@ -124,7 +124,8 @@ async def test_a_server_that_speaks_before_we_know_that_the_handshake_is_done(tl
         wire.send(CHANGED)
         await wire.receive()
         wire.send(AuthenticateOk())
-        await wire.eof()
+        await wire.receive()
+        wire.send(Ok())
 
     newest = tls_pair.server.maximum_version
     tls_pair.server.maximum_version = ssl.TLSVersion.TLSv1_2  # in which the server's side is done first
