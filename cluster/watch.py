@@ -9,8 +9,9 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from cluster.access import Access
@@ -31,8 +32,7 @@ Subscriber = Callable[[Topology, Topology], None]
 class Timing:
     """When to look at members. All in seconds.
 
-    poll: between looks while all is calm, give or take a tenth, so that members are not all looked at together; MySQL
-        Router's metadata TTL.
+    poll: between looks while all is calm; MySQL Router's metadata TTL.
     timeout: for one look. Half of `Policy.max_age`, so that one lost look does not age a member out.
     notice_interval: between two moments at which some member can deliver a notice: members take turns in being nudged
         (`Probe.nudge`), unless one has just been looked at. Without it notices are up to half a second late; it costs
@@ -93,10 +93,13 @@ class Watch:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._probes: dict[str, Probe] = {}
+        self._turns: deque[str] = deque()  # whose turn it is to be nudged
+        self._judged: list[tuple[object, bool]] = []  # what the latest judgement rests on
         self._group: asyncio.TaskGroup | None = None
         self._subscribers: list[Subscriber] = []
         self._burst_until = 0.0
         self._changed_at = 0.0
+        self._beat = self._rng.random()  # so that the watches of one process do not beat together
         self._nudging: asyncio.TimerHandle | None = None
         self._asked_at = 0.0  # when some member was asked last
 
@@ -117,6 +120,7 @@ class Watch:
                 if task is not None:
                     task.cancel()
         self._members = wanted
+        self._turns = deque(wanted)
         self._start_missing()
         self._judge()
 
@@ -143,8 +147,8 @@ class Watch:
                 self._nudge_next()
                 self._start_missing()
                 while True:  # observations age, whether or not new ones come, and members slow
-                    await asyncio.sleep(self._poll())
-                    self._judge()
+                    await asyncio.sleep(self.timing.poll)
+                    self._judge_again()
         finally:
             if self._nudging is not None:
                 self._nudging.cancel()
@@ -173,7 +177,7 @@ class Watch:
                 seen = await self._look(probe, member)
                 failures = 0 if seen.report else failures + 1
                 self._observed(seen)
-                until = seen.taken_at + self._pause() if failures == 0 else self._clock() + self._backoff(failures)
+                until = self._next_look(seen.taken_at) if failures == 0 else self._clock() + self._backoff(failures)
                 if await self._rest(wake, until):
                     # Asked to look now, but never more often than a burst does: a flood of notices is one hint.
                     await asyncio.sleep(max(0.0, seen.taken_at + self.timing.burst_interval - self._clock()))
@@ -205,28 +209,31 @@ class Watch:
             timer.cancel()
         return self._clock() < until
 
-    def _nudge_next(self, turn: int = 0) -> None:
+    def _nudge_next(self) -> None:
         """Have one member deliver its notices, and come back for the next; a timer costs half of what a task does."""
         loop = asyncio.get_running_loop()
-        self._nudging = loop.call_later(self.timing.notice_interval, self._nudge_next, turn + 1)
+        self._nudging = loop.call_later(self.timing.notice_interval, self._nudge_next)
         if self._clock() - self._asked_at < self.timing.notice_interval:
             return  # a look has members deliver their notices, too
-        hearing = [name for name, probe in self._probes.items() if probe.hears_notices]
-        if hearing:
-            name = hearing[turn % len(hearing)]
-            if not self._probes[name].nudge():
-                self._wakes[name].set()
+        for _ in range(len(self._turns)):
+            self._turns.rotate(-1)
+            probe = self._probes.get(self._turns[0])
+            if probe is not None and probe.hears_notices:
+                if not probe.nudge():
+                    self._wakes[self._turns[0]].set()
+                return
 
-    def _pause(self) -> float:
+    def _next_look(self, taken_at: float) -> float:
+        """When to look at a member again that answered what it was asked at `taken_at`."""
+        timing = self.timing
         if self._clock() < self._burst_until:
-            return self.timing.burst_interval
+            return taken_at + timing.burst_interval
         unsettled = self.topology.trust is Trust.QUORUM and not self.topology.primaries()
-        if unsettled and self._clock() - self._changed_at < self.timing.unsettled_for:
-            return self.timing.unsettled_interval
-        return self._poll()
-
-    def _poll(self) -> float:
-        return self.timing.poll * self._rng.uniform(0.9, 1.1)
+        if unsettled and self._clock() - self._changed_at < timing.unsettled_for:
+            return taken_at + timing.unsettled_interval
+        # All members on one beat: to wake up once costs less than to wake up for each. Timers may come a little early.
+        until_beat = timing.poll - (taken_at - self._beat) % timing.poll
+        return taken_at + until_beat + (timing.poll if until_beat < timing.poll / 2 else 0.0)
 
     def _backoff(self, failures: int) -> float:
         ceiling = min(self.timing.reconnect_ceiling, self.timing.unsettled_interval * 2.0 ** min(failures, 16))
@@ -258,7 +265,24 @@ class Watch:
     def _is_old(self, seen: Observation) -> bool:
         return self._clock() - seen.taken_at > self._policy.max_age
 
+    def _judge_again(self) -> None:
+        """Judge where anything changed or became too old since; else the topology only gets younger."""
+        if self._grounds() != self._judged:
+            self._judge()
+        elif self.topology.trust is not Trust.BLIND:
+            reported = (seen.taken_at for seen in self._observations.values() if seen.report is not None)
+            self.topology = replace(self.topology, taken_at=max(reported, default=self.topology.taken_at))
+
+    def _grounds(self) -> list[tuple[object, bool]]:
+        return [
+            ((seen.outcome, seen.report), self._is_old(seen))
+            if (seen := self._observations.get(name))
+            else (None, True)
+            for name in self._members
+        ]
+
     def _judge(self) -> None:
+        self._judged = self._grounds()
         old = self.topology
         new = diagnose(self._members.values(), self._observations, now=self._clock(), previous=old, policy=self._policy)
         self.topology = new
