@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.observations import GaleraNode, Observation
+    from cluster.observations import Channel, GaleraNode, Observation, Replication, Report
 
 HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 TLS_HELP = (
@@ -126,8 +126,9 @@ def verdict(seen: Observation) -> tuple[int, str]:
     if own is None:
         if report.group_name:
             return UNHEALTHY, "Group Replication is configured and not running"
-        maker = "" if "MariaDB" in report.version else "MySQL "
-        return HEALTHY, f"standalone server, {writable}, {maker}{report.version}"
+        if report.replication is None:  # MariaDB is asked for Galera alone
+            return HEALTHY, f"server outside of Galera, {writable}, {report.version}"
+        return _replication_verdict(report, report.replication, f"{writable}, MySQL {report.version}")
     words = f"{own.role.value} {own.state.value}, {writable}, MySQL {report.version}"
     if own.state is not State.ONLINE:
         return UNHEALTHY, words
@@ -144,7 +145,46 @@ def _galera_verdict(node: GaleraNode, server: str) -> tuple[int, str]:
         return UNHEALTHY, f"{words}; it belongs to no primary component"
     if not has_component(node):
         return UNHEALTHY, f"{words}; it is not ready for statements"
-    return (HEALTHY if node.local_state == SYNCED else UNHEALTHY), words
+    if node.local_state != SYNCED:
+        return UNHEALTHY, f"{words}; it is not Synced{' (wsrep_desync = ON)' if node.desync else ''}"
+    return HEALTHY, words
+
+
+def _replication_verdict(report: Report, replication: Replication, server: str) -> tuple[int, str]:
+    from cluster.sources import judge_channel
+
+    used = _channels_used(report, replication)
+    stopped = [one for one in replication.channels if one not in used]
+    parts = [server]
+    if used:
+        parts.insert(0, "replica of " + ", ".join(map(_source_of, used)))
+    elif not replication.replicas:
+        parts.insert(0, "standalone server")
+    if replication.replicas:
+        parts.insert(len(used[:1]), f"source (replicas connected: {replication.replicas})")
+    parts += [f"the channel from {_source_of(one)} is stopped" for one in stopped]
+    lines = [(f"channel {one.name}: " if one.name else "", judge_channel(one)) for one in used]
+    wrong = [f"{name}{line.broken or line.doubt}" for name, line in lines if line.broken or line.doubt]
+    if late := max((line.lag or 0.0 for _, line in lines), default=0.0):
+        parts.append(f"{late:.1f} s late")
+    return (UNHEALTHY if wrong else HEALTHY), "; ".join([", ".join(parts), *wrong])
+
+
+def _channels_used(report: Report, replication: Replication) -> list[Channel]:
+    """The channels that make it a replica: not what a promotion has left behind, stopped on a writable server."""
+    from cluster.observations import Receiver
+
+    return [
+        one
+        for one in replication.channels
+        if report.read_only or one.receiver is not Receiver.OFF or one.applying or one.applier_error
+    ]
+
+
+def _source_of(channel: Channel) -> str:
+    from cluster.members import Endpoint
+
+    return str(Endpoint(channel.host, channel.port))
 
 
 def describe(seen: Observation, status: int, words: str) -> dict[str, object]:
@@ -169,11 +209,15 @@ def describe(seen: Observation, status: int, words: str) -> dict[str, object]:
                 "state_uuid": report.galera.state_uuid,
                 "configuration": report.galera.conf_id,
                 "primary": report.galera.primary,
+                "connected": report.galera.connected,
                 "ready": report.galera.ready,
                 "state": report.galera.state_comment,
+                "desync": report.galera.desync,
                 "size": report.galera.size,
                 "addresses": list(report.galera.addresses),
             }
+        if report.replication is not None:
+            document["replication"] = _describe_replication(report, report.replication)
         document["group"] = {
             "name": report.group_name,
             "view": f"{report.view_id.prefix}:{report.view_id.counter}" if report.view_id else None,
@@ -190,3 +234,37 @@ def describe(seen: Observation, status: int, words: str) -> dict[str, object]:
             ],
         }
     return document
+
+
+def _describe_replication(report: Report, replication: Replication) -> dict[str, object]:
+    roles = ["replica"] if _channels_used(report, replication) else []
+    roles += ["source"] if replication.replicas else []
+    semi_sync = replication.semi_sync
+    return {
+        "roles": roles or ["standalone"],
+        "replicas_connected": replication.replicas,
+        "gtid_executed": None if replication.executed is None else str(replication.executed),
+        "semi_sync": {
+            "source": semi_sync.wanted,
+            "active": semi_sync.active,
+            "replicas": semi_sync.replicas,
+            "acknowledges": semi_sync.acknowledges,
+        }
+        if semi_sync
+        else None,
+        "channels": [
+            {
+                "name": one.name,
+                "source": _source_of(one),
+                "source_uuid": one.source_uuid or None,
+                "receiver": one.receiver.value,
+                "receiver_error": one.receiver_error or None,
+                "applying": one.applying,
+                "applier_error": one.applier_error or None,
+                "transactions_waiting": one.waiting,
+                "seconds_late": one.lag,
+                "seconds_silent": one.silent,
+            }
+            for one in replication.channels
+        ],
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cluster.observations import GaleraNode, Report
-from cluster.questions import AnswerError
+from cluster.questions import MISREAD, AnswerError
 
 # MariaDB manual, "Galera Cluster Status Variables".
 _STATUS = (
@@ -77,7 +77,7 @@ def read_mariadb(rows: Iterable[Sequence[object]]) -> Report:
             load=int(said["THREADS_RUNNING"]),
             galera=galera,
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except MISREAD as exc:
         raise AnswerError(f"unexpected answer to the probe's question: {type(exc).__name__} {exc}") from exc
 
 

@@ -14,6 +14,9 @@ Interval = tuple[int, int]  # first and last, both in it
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TAG = re.compile(r"[a-z_][a-z0-9_]{0,31}")
 INTERVAL = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
+#: Characters of a part that is kept once read. One of a cluster in order has 60; read, the longest that are kept take
+#: 16 KiB each, and 256 of them 4 MiB at most, where 256 sets of a thousand intervals would take twenty times that.
+LONGEST_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,10 @@ class GtidSet:
         own = uuid.lower()
         return GtidSet(tuple(pair for pair in self.sources if pair[0].partition(":")[0] != own))
 
-    def shortened(self, limit: int) -> str:
-        """The text, or where it is longer than `limit` characters its beginning and how many transactions there are."""
-        text = str(self)
-        return text if len(text) <= limit else f"{text[:limit]}… ({self.count} transactions)"
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """The servers on which its transactions were begun, in order."""
+        return tuple(dict.fromkeys(source.partition(":")[0] for source, _ in self.sources))
 
 
 def parse(text: str) -> GtidSet:
@@ -65,12 +68,20 @@ def parse(text: str) -> GtidSet:
     """
     found: dict[str, list[Interval]] = {}
     for part in "".join(text.split()).lower().split(","):
-        for source, intervals in _parse_part(part) if part else ():
+        for source, intervals in _intervals(part) if part else ():
             found.setdefault(source, []).extend(intervals)
     return GtidSet(tuple((source, _normal(intervals)) for source, intervals in sorted(found.items())))
 
 
+def _intervals(part: str) -> tuple[tuple[str, list[Interval]], ...]:
+    return _parse_short_part(part) if len(part) <= LONGEST_KEPT else _parse_part(part)
+
+
 @lru_cache(maxsize=256)  # of the servers that a cluster once had, all but one have stopped adding to their part
+def _parse_short_part(part: str) -> tuple[tuple[str, list[Interval]], ...]:
+    return _parse_part(part)
+
+
 def _parse_part(part: str) -> tuple[tuple[str, list[Interval]], ...]:
     uuid, *pieces = part.split(":")
     if not UUID.fullmatch(uuid) or not pieces:

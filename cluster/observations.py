@@ -108,13 +108,15 @@ class SemiSync:
 class Replication:
     """What a server said of asynchronous replication.
 
-    `executed`: the transactions that it has, None where they cannot be told, for the reason in `not_told`.
+    `executed`: the transactions that it has, None where they cannot be told, for the reason in `not_told`. `replicas`:
+    how many are connected to it; one that has gone without a word counts until the source next writes to it.
     """
 
     channels: tuple[Channel, ...] = ()
     executed: GtidSet | None = None
     not_told: str = ""
     semi_sync: SemiSync | None = None
+    replicas: int = 0
 
     @property
     def facts(self) -> tuple[object, ...]:

@@ -82,7 +82,8 @@ ASK_SERVER = _ASK.format(
 ASK_LOAD = """
 SELECT VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME = 'Threads_running'
 """
-#: The same, and semi-synchronous replication: its plugins may have the names from before 8.0.26.
+#: The same; how many replicas are connected; and semi-synchronous replication, whose plugins may have the names from
+#: before 8.0.26. A replica that comes anew is told from the thread that an idle source still has for it by its UUID.
 ASK_SERVER_LOAD = """
 SELECT JSON_OBJECTAGG(VARIABLE_NAME, VARIABLE_VALUE) FROM (
     SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.global_status WHERE VARIABLE_NAME IN (
@@ -90,11 +91,17 @@ SELECT JSON_OBJECTAGG(VARIABLE_NAME, VARIABLE_VALUE) FROM (
         'Rpl_semi_sync_replica_status', 'Rpl_semi_sync_master_status', 'Rpl_semi_sync_master_clients',
         'Rpl_semi_sync_slave_status')
     UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.global_variables
-    WHERE VARIABLE_NAME IN ('rpl_semi_sync_source_enabled', 'rpl_semi_sync_master_enabled')) AS told
+    WHERE VARIABLE_NAME IN ('rpl_semi_sync_source_enabled', 'rpl_semi_sync_master_enabled')
+    UNION ALL SELECT 'replicas', CAST(COUNT(DISTINCT v.VARIABLE_VALUE) AS CHAR)
+    FROM performance_schema.threads t JOIN performance_schema.user_variables_by_thread v ON v.THREAD_ID = t.THREAD_ID
+    WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')
+        AND v.VARIABLE_NAME IN ('replica_uuid', 'slave_uuid')) AS told
 """
 #: What is asked of a server now and then, by what it is asked each time.
 SELDOM: Mapping[str, str] = {ASK_GROUP: ASK_LOAD, ASK_SERVER: ASK_SERVER_LOAD}
 UNKNOWN_SYSTEM_VARIABLE = 1193
+#: What reading an answer of another shape may raise; of JSON nested too deeply, RecursionError.
+MISREAD = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class AnswerError(Exception):
@@ -103,16 +110,22 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a server said when it was last asked how busy it is. `semi_sync` is None where it has no such plugin."""
+    """What a server said when it was last asked how busy it is. `semi_sync` is None where it has no such plugin.
+
+    `replicas`: how many are connected to it.
+    """
 
     threads: int
     semi_sync: SemiSync | None = None
+    replicas: int = 0
 
 
 def better_question(question: str, report: Report) -> str | None:
     """The question that suits a server better than the one it has answered; None where that one does.
 
-    A server may have the plugin and no group, or have joined a group since it was last asked.
+    A server may have the plugin and no group, or have joined a group since it was last asked. One with a group's name
+    set is asked as a member of it, whatever the flavour that is set for its cluster: nothing is then known of its
+    channels. So on servers that replicate otherwise, `group_replication_group_name` must be empty.
     """
     if question is ASK_GROUP:
         return None if report.group_name else ASK_SERVER
@@ -149,8 +162,8 @@ def read_report(text: object, load: Load | None = None) -> Report:
             version=str(said["version"]),
             replication=_replication(said, load) if "gtid_mode" in said else None,
         )
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
-        raise AnswerError(f"unexpected answer to the probe's question: {type(exc).__name__} {exc}") from exc
+    except MISREAD as exc:
+        raise AnswerError(f"unexpected answer to the probe's question: {type(exc).__name__} {str(exc)[:200]}") from exc
 
 
 def read_load(text: object) -> Load:
@@ -167,8 +180,8 @@ def read_load(text: object) -> Load:
             name.lower().replace("_master_", "_source_").replace("_slave_", "_replica_").removeprefix("rpl_semi_sync_"):
             value for name, value in said.items()
         }  # fmt: skip
-        return Load(int(by_name["threads_running"]), _semi_sync(by_name))
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
+        return Load(int(by_name["threads_running"]), _semi_sync(by_name), int(by_name.get("replicas", 0)))
+    except MISREAD as exc:
         raise AnswerError(f"unexpected answer to the probe's question for load: {str(text)[:200]!r}") from exc
 
 
@@ -195,6 +208,7 @@ def _replication(said: Mapping[str, Any], load: Load | None) -> Replication:
         executed=None if executed is None else parse(executed),
         not_told=not_told,
         semi_sync=load.semi_sync if load else None,
+        replicas=load.replicas if load else 0,
     )
 
 

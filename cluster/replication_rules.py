@@ -20,16 +20,22 @@ The rules, in their order:
    writable and only a person can tell which is right (split brain).
 5. One without any voucher, that was not the last PRIMARY, is accepted only if no answering member is connected to a
    member that cannot be asked; and if it was seen read-only while the last PRIMARY was, or, where none is known, if at
-   least half of the members answer. So an old source that returns writable is not taken for a new one.
+   least half of the members answer. So an old source that returns writable is not taken for a new one. While no PRIMARY
+   is known, one that makes up less than a majority with its vouchers waits until every member has been looked at, with
+   whatever outcome: else the first answer would decide between two, in each router another way.
 6. SECONDARY is offered for a member that is read-only and follows the PRIMARY, directly or through listed members that
-   do themselves, with an applier that runs, and that has no transactions which the PRIMARY lacks (errant ones: those
-   begun on the PRIMARY itself do not count, since the two are not asked at one instant). While there is no PRIMARY, the
-   last one is what is followed, and that one may itself be read from once it is read-only.
+   do themselves, with an applier that runs, and that has no errant transactions. While there is no PRIMARY, the last
+   one is what is followed, and that one may itself be read from once it is read-only. *Errant* is what the PRIMARY
+   still lacks when it is asked after the replica has told of it, for the two are not asked at one instant; until then,
+   and while the PRIMARY cannot be asked, the last verdict stays. What was begun on the PRIMARY, or on a server that it
+   replicates from and so will have it from, is never errant.
 7. A replica's lag is that of what it applies, or of its source if that is later. Where its receiver is not connected,
    what it lacks is unknown: it then counts as late since it last heard of its source, so that reads survive a failover
    and not much more; where it never heard of it, it is not offered. What a connected receiver has yet to fetch cannot
    be told. The limits are those of `cluster.lag`.
 8. A member's word against itself (offline_mode) always counts. No answer at all: the last known roles stay (BLIND).
+9. A server on which `group_replication_group_name` is set is asked as a member of that group, also where this flavour
+   is set: its channels stay unknown, and read-only it is not offered. The variable must be empty there.
 """
 
 from __future__ import annotations
@@ -37,16 +43,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cluster.evidence import Evidence
+from cluster.gtids import GtidSet
 from cluster.members import Member, Role, State
 from cluster.observations import Outcome, Receiver
 from cluster.sources import Servers, follow
 from cluster.standing import keep_last_known, offline, why_unheard
-from cluster.topology import MemberStatus, Topology, Trust
+from cluster.topology import MemberStatus, Surplus, Topology, Trust
 
 #: Outcomes of a look at a server that is there: it is we who may not ask it.
 THERE = frozenset({Outcome.ALIVE, Outcome.DENIED, Outcome.TOO_MANY})
-#: Characters of a GTID set in a reason: one source with a few intervals.
-LONGEST_SET_TOLD = 120
+#: Servers named in a reason as those on which errant transactions were begun: it is nearly always one.
+UUIDS_TOLD = 3
 
 
 def judge_replication(evidence: Evidence) -> Topology:
@@ -71,7 +78,7 @@ def _choose(servers: Servers) -> tuple[str | None, str]:
     last = servers.last_primary
     if last and _contends_unasked(last, servers):
         contenders.append(last)
-    votes = {uuid: servers.vouchers(uuid) for uuid in contenders}
+    votes = {uuid: len(servers.vouchers(uuid)) for uuid in contenders}
     leading = [uuid for uuid in contenders if votes[uuid] == max(votes.values())]
     if last in leading:
         return last, ""
@@ -82,6 +89,9 @@ def _choose(servers: Servers) -> tuple[str | None, str]:
         writable = any(map(servers.writable, servers.reports))
         return None, "only replicas are writable" if writable else "no member is writable"
     [only] = leading
+    listed = len(servers.evidence.listed)
+    if last is None and 2 * (votes[only] + 1) <= listed and len(servers.evidence.fresh) < listed:
+        return None, f"{servers.name(only)} is writable, but not every member has been asked yet"
     against = "" if votes[only] else _why_unaccepted(only, servers)
     return (None, f"{servers.name(only)} is writable, but {against}") if against else (only, "")
 
@@ -131,8 +141,11 @@ def _status(member: Member, servers: Servers, primary: str | None, last: str | N
         return MemberStatus(member, uuid, reason=f"the same server as {servers.names[uuid]}")
     stayed = Role.SECONDARY if uuid is not None and servers.was_secondary(uuid) else Role.UNKNOWN
     status = MemberStatus(member, uuid, stayed, load=report.load if report else None)
+    if before is not None and before.member == member and before.uuid == uuid != last:
+        status = replace(status, errant=before.errant, surplus=before.surplus)
     if uuid is not None and uuid == primary:
-        unasked = f"it cannot be asked ({why_unheard(seen)}); replicas connected to it: {servers.vouchers(uuid)}"
+        connected = len(servers.vouchers(uuid))
+        unasked = f"it cannot be asked ({why_unheard(seen)}); replicas connected to it: {connected}"
         reason, lag = (_semi_sync(uuid, servers), 0.0) if report else (unasked, None)
         return replace(status, role=Role.PRIMARY, state=State.ONLINE, offered=Role.PRIMARY, lag=lag, reason=reason)
     if against := offline(seen):
@@ -146,13 +159,14 @@ def _status(member: Member, servers: Servers, primary: str | None, last: str | N
     status = replace(status, role=Role.SECONDARY, state=State.ONLINE)
     if uuid == last:
         return replace(status, offered=Role.SECONDARY, lag=0.0, reason="it was the primary last, and is read-only now")
-    line = follow(uuid, last, servers, frozenset())
-    status = replace(status, queued=line.waiting, lag=line.lag)
+    line = follow(uuid, last, servers)
+    status, unchecked = _compare(replace(status, queued=line.waiting, lag=line.lag), uuid, last, servers)
     if line.broken:
         return replace(status, state=State.ERROR if line.failed else State.ONLINE, reason=line.broken)
-    errant, unchecked = _errant(uuid, last, servers)
-    if errant:
-        return replace(status, reason=f"it has transactions that {servers.name(last or '')} lacks: {errant}")
+    if status.errant:
+        begun = ", ".join(status.errant[:UUIDS_TOLD]) + (" and others" if len(status.errant) > UUIDS_TOLD else "")
+        lacking = servers.name(last) if last else "the last primary"
+        return replace(status, reason=f"it has transactions that {lacking} lacks, begun on {begun}")
     return replace(status, offered=Role.SECONDARY, reason=line.doubt or unchecked)
 
 
@@ -163,11 +177,21 @@ def _state(there: bool, before: MemberStatus | None) -> State:
 
 
 def _why_not_primary(uuid: str, servers: Servers, primary: str | None, why_none: str) -> str:
+    own, name = servers.name(uuid), servers.name(primary or "")
     if source := _bar(uuid, servers):
-        return f"writable replica of {servers.name(source)}: set it read_only"
+        replica = f"writable replica of {servers.name(source)}"
+        if source in servers.reports:
+            return f"{replica}: set it read_only"
+        return f"{replica}, which cannot be asked: end its channel if it is to be the primary, else set it read_only"
     if primary is None:
         return why_none
-    return f"writable beside {servers.name(primary)}, which is the primary: set it read_only"
+    if primary in servers.reports:
+        return f"writable beside {name}, which is the primary: set it read_only"
+    # Nobody can tell here which of the two is the live one: whoever promoted this one does.
+    if replicas := sorted(map(servers.name, servers.vouchers(primary))):
+        follow_it = f"{', '.join(replicas)} still {'follows' if len(replicas) == 1 else 'follow'} {name}"
+        return f"{own} is writable too; {follow_it}, which cannot be asked: repoint to {own} if {name} is gone"
+    return f"{own} is writable too, and {name} cannot be asked: see that only one of them is"
 
 
 def _semi_sync(uuid: str, servers: Servers) -> str:
@@ -182,12 +206,33 @@ def _semi_sync(uuid: str, servers: Servers) -> str:
     return f"semi-sync: {facts.replicas} of {max(facts.replicas, direct)} replicas acknowledge"
 
 
-def _errant(uuid: str, target: str | None, servers: Servers) -> tuple[str, str]:
-    """What it has that the target lacks, and else why that could not be checked; both empty where all is well."""
+def _compare(status: MemberStatus, uuid: str, target: str | None, servers: Servers) -> tuple[MemberStatus, str]:
+    """The status with its errant transactions as far as they are known; and why they could not be checked, or empty."""
     mine, other = servers.reports[uuid].replication, servers.reports.get(target or "")
     theirs = other.replication if other else None
-    if mine is None or theirs is None or target is None:
-        return "", ""
+    if target is None or mine is None:
+        return replace(status, errant=(), surplus=None), ""
+    seen = servers.seen(target)
+    if theirs is None or seen is None:
+        return status, ""
     if mine.executed is None or theirs.executed is None:
-        return "", f"errant transactions not checked: {mine.not_told or theirs.not_told}"
-    return (mine.executed - theirs.executed).without(target).shortened(LONGEST_SET_TOLD), ""
+        unchecked = f"errant transactions not checked: {mine.not_told or theirs.not_told}"
+        return replace(status, errant=(), surplus=None), unchecked
+    errant, surplus = status.errant, status.surplus
+    if surplus is not None and seen.taken_at > surplus.since:
+        errant, surplus = _never_had(surplus.gtids - theirs.executed, target, servers).uuids, None
+    ahead = _never_had(mine.executed - theirs.executed, target, servers)
+    if not ahead:  # what the target had some time ago it has now
+        errant, surplus = (), None
+    elif surplus is None:
+        surplus = Surplus(ahead, servers.evidence.now)  # by now the answer has come; the question may be much older
+    return replace(status, errant=errant, surplus=surplus), ""
+
+
+def _never_had(gtids: GtidSet, target: str, servers: Servers) -> GtidSet:
+    """What neither was begun on the target nor comes to it from where it was begun."""
+    gtids = gtids.without(target)
+    for channel in servers.channels(target):
+        if channel.receiver is Receiver.ON and channel.applying:
+            gtids = gtids.without(servers.source(channel))
+    return gtids

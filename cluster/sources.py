@@ -88,14 +88,16 @@ class Servers:
                 if source in self.names and source != uuid:
                     yield source
 
-    def vouchers(self, uuid: str) -> int:
-        """How many others are connected to it, directly or through members between."""
-        return sum(self._leads_to(other, uuid, frozenset()) for other in self.reports if other != uuid)
-
-    def _leads_to(self, uuid: str, target: str, passed: frozenset[str]) -> bool:
-        connected = {one.source_uuid for one in self.channels(uuid) if one.receiver is Receiver.ON}
-        passed |= {uuid}
-        return target in connected or any(self._leads_to(one, target, passed) for one in connected - passed)
+    def vouchers(self, uuid: str) -> frozenset[str]:
+        """The others that are connected to it, directly or through members between."""
+        connected = {
+            other: {one.source_uuid for one in self.channels(other) if one.receiver is Receiver.ON}
+            for other in self.reports
+        }
+        reached = {uuid}
+        while more := {other for other, sources in connected.items() if other not in reached and sources & reached}:
+            reached |= more
+        return frozenset(reached - {uuid})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +115,14 @@ class Line:
     lag: float | None = None
 
 
-def follow(uuid: str, target: str | None, servers: Servers, passed: frozenset[str]) -> Line:
+def follow(uuid: str, target: str | None, servers: Servers) -> Line:
     """How a server follows the target, through others if need be; any source, where there is no target."""
-    lines = [_along(channel, target, servers, passed | {uuid}) for channel in servers.channels(uuid)]
-    whole = [line for line in lines if not line.broken]
-    return (whole or lines or [Line("it replicates from nobody")])[0]
+    return _follow(uuid, target, servers, {})
 
 
-def _along(channel: Channel, target: str | None, servers: Servers, passed: frozenset[str]) -> Line:
-    source, above = servers.source(channel), Line(lag=0.0)
-    if source != target:
-        if source in servers.reports and source not in passed and servers.channels(source):
-            above = follow(source, target, servers, passed)
-            if above.broken:
-                return Line(f"its source is {servers.name(source)}: {above.broken}")
-        elif target is not None:
-            return Line(f"it replicates from {servers.place(channel)}, not from {servers.name(target)}")
-    line = Line(doubt=above.doubt, waiting=channel.waiting, lag=max(channel.lag, above.lag or 0.0))
+def judge_channel(channel: Channel) -> Line:
+    """How a channel stands by itself, whatever its source may be."""
+    line = Line(waiting=channel.waiting, lag=channel.lag)
     if not channel.applying:
         error = channel.applier_error
         broken = f"its applier has stopped: {error}" if error else "its applier is stopped"
@@ -140,4 +133,34 @@ def _along(channel: Channel, target: str | None, servers: Servers, passed: froze
     doubt = f"its receiver is not connected ({channel.receiver.value}){error}"
     if channel.silent is None:
         return replace(line, broken=f"{doubt}; it has heard nothing yet", lag=None)
-    return replace(line, doubt=doubt, lag=max(line.lag or 0.0, channel.silent))
+    return replace(line, doubt=doubt, lag=max(channel.lag, channel.silent))
+
+
+def _follow(uuid: str, target: str | None, servers: Servers, known: dict[str, Line | None]) -> Line:
+    """Search for a whole line, through each server once: with all paths tried, nine servers would take seconds.
+
+    Args:
+        known: of the servers come by so far what is broken there, None for those on the way to this one.
+    """
+    known[uuid] = None
+    lines: list[Line] = []
+    for channel in servers.channels(uuid):
+        lines.append(_along(channel, target, servers, known))
+        if not lines[-1].broken:
+            return lines[-1]
+    known[uuid] = broken = lines[0] if lines else Line("it replicates from nobody")
+    return broken
+
+
+def _along(channel: Channel, target: str | None, servers: Servers, known: dict[str, Line | None]) -> Line:
+    source, line = servers.source(channel), judge_channel(channel)
+    between = source != target and source in servers.reports and bool(servers.channels(source))
+    circular = source in known and known[source] is None
+    if source != target and target is not None and (circular or not between):
+        return Line(f"it replicates from {servers.place(channel)}, not from {servers.name(target)}")
+    if line.broken or not between or circular:  # what is above a broken channel leads nowhere
+        return line
+    above = known.get(source) or _follow(source, target, servers, known)
+    if above.broken:
+        return Line(f"its source is {servers.name(source)}: {above.broken}")
+    return replace(line, doubt=line.doubt or above.doubt, lag=max(line.lag or 0.0, above.lag or 0.0))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cluster.flavours import Flavour
+from cluster.gtids import GtidSet
 from cluster.members import Member, Role, State
 from cluster.observations import ViewId
 
@@ -22,11 +23,20 @@ class Trust(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Surplus:
+    """Transactions that a replica had at `since` (monotonic seconds) and its source, as asked before, had not."""
+
+    gtids: GtidSet
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class MemberStatus:
     """One member in a topology. `offered` is the role for which routes may use it, None where for none.
 
     `queued`, `lag` and `load` are as in a `Report`. `lagging`: it is beyond the limit and not offered for reading until
-    it has caught up well. `behind`: it is offered, after those that are fresher.
+    it has caught up well. `behind`: it is offered, after those that are fresher. `errant`: the UUIDs of the servers on
+    which its errant transactions were begun; `surplus`: what may prove errant at the source's next look.
     """
 
     member: Member
@@ -40,6 +50,8 @@ class MemberStatus:
     load: int | None = None
     lagging: bool = False
     behind: bool = False
+    errant: tuple[str, ...] = ()
+    surplus: Surplus | None = None
 
 
 @dataclass(frozen=True, slots=True)

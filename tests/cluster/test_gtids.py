@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,19 @@ def test_without_the_transactions_of_one_server() -> None:
     assert found.without(B).count == 12
 
 
-def test_a_long_set_is_told_by_its_beginning() -> None:
-    short, long = parse(f"{A}:7"), parse(f"{A}:" + ":".join(str(n) for n in range(1, 200, 2)))
-    assert short.shortened(60) == f"{A}:7"
-    assert long.shortened(60) == f"{str(long)[:60]}… (100 transactions)"
+def test_the_servers_on_which_a_set_was_begun() -> None:
+    assert parse(f"{B}:1-3,{A}:1-10:backup:1-2").uuids == (A, B)
+    assert parse("").uuids == ()
+
+
+def test_sets_in_many_pieces_are_not_kept() -> None:
+    pieces = ":".join(str(n) for n in range(2, 5000, 2))
+    tracemalloc.start()
+    try:
+        for last in range(5001, 5031):
+            parse(f"{A}:{pieces}:{last}")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1 << 20, "bytes, where one such part read takes 300,000"
+    assert parse(f"{A}:{pieces}").count == 2499

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.flavours import Flavour
+from cluster.galera_questions import read_mariadb
 from cluster.gtids import GtidSet, parse
 from cluster.observations import Channel, Receiver, SemiSync
 from cluster.questions import (
@@ -123,6 +124,29 @@ def test_load_with_semi_sync_by_its_names_of_today_and_before() -> None:
     }
     before = {name.replace("source", "master").replace("replica", "slave"): value for name, value in now.items()}
     assert read_load(json.dumps(now)) == read_load(json.dumps(before)) == Load(2, SemiSync(True, False, 1, False))
+
+
+@pytest.mark.parametrize("text", ["[" * 120_000, json.dumps(REPLICA).replace("null", "[" * 120_000)])
+def test_an_answer_that_is_nested_too_deeply_is_refused_as_such(text: str) -> None:
+    for read in (read_report, read_load):
+        with pytest.raises(AnswerError):
+            read(text)
+
+
+def test_a_name_or_value_that_is_nested_too_deeply_is_refused_of_mariadb_too() -> None:
+    nested: list[object] = []
+    for _ in range(120_000):
+        nested = [nested]
+    with pytest.raises(AnswerError, match="RecursionError"):
+        read_mariadb([("HOSTNAME", nested)])
+
+
+def test_how_many_replicas_are_connected() -> None:
+    assert read_load('{"Threads_running": "2", "replicas": "3"}').replicas == 3
+    report = read_report(json.dumps(REPLICA), Load(2, replicas=3))
+    assert report.replication is not None
+    assert report.replication.replicas == 3
+    assert report.facts == read_report(json.dumps(REPLICA), Load(2)).facts, "a reader more or less changes no role"
 
 
 def test_each_server_is_asked_what_suits_it() -> None:

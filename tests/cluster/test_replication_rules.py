@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ NOW = 100.0
 P, S = Role.PRIMARY, Role.SECONDARY
 ON, CONNECTING, OFF = Receiver.ON, Receiver.CONNECTING, Receiver.OFF
 MEMBERS = [
-    Member(f"mysql-{n}.db.test", Endpoint(f"10.0.0.{n}", 3306), Endpoint(f"10.0.0.{n}", 33060)) for n in range(6)
+    Member(f"mysql-{n}.db.test", Endpoint(f"10.0.0.{n}", 3306), Endpoint(f"10.0.0.{n}", 33060)) for n in range(9)
 ]
 NAMES = [member.name for member in MEMBERS]
 POLICY = Policy(flavour=Flavour.REPLICATION)
@@ -59,6 +60,12 @@ def judged(*seen: Observation, previous: Topology | None = None, now: float = NO
     members = [one.member for one in seen]
     by_name = {one.member.name: one for one in seen}
     return diagnose(members, by_name, now=now, previous=previous or Topology(), policy=policy)
+
+
+def among(count: int, *seen: Observation, previous: Topology | None = None) -> Topology:
+    """Judged while only some of the first `count` members have been looked at."""
+    by_name = {one.member.name: one for one in seen}
+    return diagnose(MEMBERS[:count], by_name, now=NOW, previous=previous or Topology(), policy=POLICY)
 
 
 def offers(topology: Topology) -> Mapping[int, Role]:
@@ -209,6 +216,24 @@ def test_a_new_primary_is_not_accepted_while_a_replica_is_connected_to_one_that_
     )
 
 
+def test_of_two_that_are_writable_the_first_answer_does_not_decide() -> None:
+    both = (SOURCE, says(1, writable=True))
+    for first in both:
+        topology = among(2, first)
+        assert (offers(topology), topology.trust) == ({}, Trust.QUORUM)
+        assert topology.reason == f"{first.member.name} is writable, but not every member has been asked yet"
+        assert judged(*both, previous=topology).primaries() == ()
+        assert offers(among(3, first, says(2), previous=topology)) == {}, "more than half, and still not all"
+
+
+def test_a_majority_of_source_and_replicas_waits_for_nobody() -> None:
+    assert offers(among(3, SOURCE, says(1, of(0)))) == {0: P, 1: S}
+    half = among(4, SOURCE, says(1, of(0)))
+    assert half.primaries() == ()
+    assert judged(SOURCE, says(1, of(0)), says(2, writable=True), says(3, of(2)), previous=half).primaries() == ()
+    assert offers(judged(SOURCE, says(1, of(0)), fails(2), fails(3), previous=half)) == {0: P, 1: S}
+
+
 def test_a_lone_first_answer_is_not_enough() -> None:
     assert offers(judged(SOURCE, fails(1), fails(2))) == {}
     assert offers(judged(SOURCE, fails(1))) == {0: P}, "of two, one is half"
@@ -271,6 +296,43 @@ def test_a_recreated_server_under_an_old_name_is_not_the_one_that_was_primary() 
     assert 0 not in offers(judged(fresh, fails(1), says(2, of(1)), previous=before))
 
 
+def test_advice_never_is_to_close_what_may_be_the_only_live_source() -> None:
+    promoted = judged(fails(0), says(1, writable=True), says(2, of(0)), previous=calm())
+    assert reason(promoted, 1) == (
+        f"{NAMES[1]} is writable too; {NAMES[2]} still follows {NAMES[0]}, which cannot be asked:"
+        f" repoint to {NAMES[1]} if {NAMES[0]} is gone"
+    )
+    several = judged(fails(0), says(1, writable=True), says(2, of(0)), says(3, of(2)), previous=calm())
+    assert f"{NAMES[2]}, {NAMES[3]} still follow {NAMES[0]}" in reason(several, 1)
+    turned_away = judged(
+        fails(0, Outcome.TOO_MANY), says(1, writable=True), previous=judged(SOURCE, says(1, writable=True), fails(2))
+    )
+    assert "read_only" not in reason(turned_away, 1)
+    undone = judged(fails(0), says(1, of(0, CONNECTING), writable=True), says(2, of(0)), previous=calm())
+    assert reason(undone, 1) == (
+        f"writable replica of {NAMES[0]}, which cannot be asked: end its channel if it is to be the primary, "
+        "else set it read_only"
+    )
+
+
+@pytest.mark.parametrize("applying", [True, False])
+def test_a_full_mesh_is_judged_in_no_time(applying: bool) -> None:
+    beside = range(1 if applying else 0, 9)  # none of them follows the source, or none applies what it receives
+    mesh = [says(n, *(of(k, applying=applying, name=str(k)) for k in beside if k != n)) for n in range(1, 9)]
+    began = time.process_time()
+    topology = judged(SOURCE, *mesh)
+    assert time.process_time() - began < 0.2, "seconds of this process; every path tried took 1.5"
+    assert [one.uuid for one in topology.primaries()] == [uuid(0)]
+    assert topology.secondaries() == ()
+
+
+def test_in_a_mesh_a_way_round_a_stopped_channel_is_found() -> None:
+    roundabout = judged(SOURCE, says(1, of(2), of(0)), says(2, of(1), of(0, applying=False)), says(3, of(2), of(1)))
+    assert offers(roundabout) == {0: P, 1: S, 2: S, 3: S}
+    past_it = judged(SOURCE, says(1, of(2, name="b"), of(0)), says(2, of(1)), says(3, of(1, applying=False), of(2)))
+    assert offers(past_it) == {0: P, 1: S, 2: S, 3: S}
+
+
 # Who may be read from.
 
 
@@ -295,11 +357,79 @@ def test_an_applier_that_an_error_stopped_is_told_with_its_number() -> None:
     assert state(topology, 1) is State.ERROR
 
 
-def test_errant_transactions_exclude_a_replica_and_are_named() -> None:
+def test_errant_transactions_exclude_a_replica_once_the_source_has_been_asked_again() -> None:
     errant = says(1, of(0), executed=f"{uuid(0)}:1-101,{uuid(1)}:1-3")
-    topology = judged(SOURCE, errant, says(2, of(0)))
+    suspected = judged(SOURCE, errant, says(2, of(0)))
+    assert offers(suspected) == {0: P, 1: S, 2: S}
+    again = says(0, writable=True, at=NOW + 0.1)
+    topology = judged(again, errant, says(2, of(0)), previous=suspected, now=NOW + 0.2)
     assert offers(topology) == {0: P, 2: S}
-    assert reason(topology, 1) == f"it has transactions that {NAMES[0]} lacks: {uuid(1)}:1-3"
+    assert reason(topology, 1) == f"it has transactions that {NAMES[0]} lacks, begun on {uuid(1)}"
+    more = replace(says(1, of(0), executed=f"{uuid(0)}:1-101,{uuid(1)}:1-9"), taken_at=NOW + 0.5)
+    for now in (NOW + 0.6, NOW + 0.7):
+        after = judged(again, more, says(2, of(0)), previous=topology, now=now)
+        assert after.version == topology.version, "more of the same is nothing new"
+        topology = after
+    injected = says(0, writable=True, executed=f"{uuid(0)}:1-110,{uuid(1)}:1-9", at=NOW + 1)
+    assert offers(judged(injected, more, says(2, of(0)), previous=topology, now=NOW + 1)) == {0: P, 1: S, 2: S}
+
+
+def test_a_replica_stays_errant_while_its_applier_is_stopped_and_its_source_away() -> None:
+    def mine(applying: bool) -> Observation:
+        return says(1, of(0, applying=applying), executed=f"{uuid(0)}:1-100,{uuid(1)}:1")
+
+    topology = judged(SOURCE, mine(True), says(2, of(0)))
+    topology = judged(says(0, writable=True, at=NOW + 1), mine(True), says(2, of(0)), previous=topology, now=NOW + 1)
+    for applying in (False, True):
+        topology = judged(fails(0), mine(applying), says(2, of(0)), previous=topology, now=NOW + 1)
+        assert offers(topology) == {0: P, 2: S}
+    assert "begun on" in reason(topology, 1)
+
+
+def rounds_under_load(*, over: str, step: int, source: Channel) -> list[Topology]:
+    """Looks at a source and at two replicas 0.2 s later each, while 100 transactions a second come to all of them."""
+    history, topology = [], Topology()
+    for n in range(12):
+        at, done = NOW + n * 0.5, 1000 + 50 * n
+        first = says(0, source, writable=True, executed=f"{over}:1-{done},{uuid(0)}:1-5", at=at)
+        later = f"{over}:1-{done + step},{uuid(0)}:1-5"
+        both = [says(k, of(0), executed=later, at=at + 0.2) for k in (1, 2)]
+        between = [replace(one, taken_at=at - 0.3) for one in both]
+        for seen, now in ((between, at + 0.01), (both, at + 0.21)):
+            topology = judged(first, *seen, previous=topology, now=now)
+            history.append(topology)
+    return history
+
+
+def test_what_comes_to_the_source_from_beyond_its_own_source_is_not_errant() -> None:
+    history = rounds_under_load(over=uuid(9), step=20, source=of(8, host="10.9.9.9"))
+    assert all(offers(topology) == {0: P, 1: S, 2: S} for topology in history)
+    assert {topology.version for topology in history} == {1}, "no look makes a new version"
+
+
+def test_what_the_source_is_late_in_replicating_itself_is_not_errant() -> None:
+    history = rounds_under_load(over=uuid(9), step=500, source=of(9, host="10.9.9.9"))
+    assert {topology.version for topology in history} == {1}
+    broken = rounds_under_load(over=uuid(9), step=500, source=of(9, host="10.9.9.9", applying=False))
+    assert offers(broken[-1]) == {0: P}, "it will not have them"
+
+
+def test_a_passive_half_of_a_ring_that_is_written_to_is_not_errant() -> None:
+    topology = Topology()
+    for n in range(4):
+        active = says(0, of(1), writable=True, executed=f"{uuid(0)}:1-9,{uuid(1)}:1-{50 * n + 1}", at=NOW + n / 2)
+        passive = says(1, of(0), executed=f"{uuid(0)}:1-9,{uuid(1)}:1-{50 * n + 200}", at=NOW + n / 2)
+        topology = judged(active, passive, previous=topology, now=NOW + n / 2 + 0.2)
+        assert offers(topology) == {0: P, 1: S}
+    assert topology.version == 1
+
+
+def test_servers_with_errant_transactions_are_named_up_to_a_few() -> None:
+    stray = ",".join(f"{uuid(n)}:1-{n}" for n in range(3, 8))
+    errant = says(1, of(0), executed=stray)
+    topology = judged(SOURCE, errant)
+    topology = judged(says(0, writable=True, at=NOW + 1), errant, previous=topology, now=NOW + 1)
+    assert reason(topology, 1).endswith(f"begun on {uuid(3)}, {uuid(4)}, {uuid(5)} and others")
 
 
 def test_what_was_begun_on_the_primary_after_it_was_asked_is_not_errant() -> None:

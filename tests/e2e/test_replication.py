@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,13 +73,13 @@ def access_to(sandbox: Sandbox) -> Access:
 class Followed(threading.Thread):
     """A watch over the servers, in a thread of its own, that remembers every topology and when it came."""
 
-    def __init__(self, sandbox: Sandbox, policy: Policy) -> None:
+    def __init__(self, sandbox: Sandbox, policy: Policy, members: list[Member] | None = None) -> None:
         super().__init__(daemon=True)
         self.history: list[tuple[float, Topology]] = []
         self._loop = asyncio.new_event_loop()
         self._watch = Watch(access_to(sandbox), policy=policy)
         self._watch.subscribe(lambda _, new: self.history.append((time.monotonic(), new)))
-        self._watch.set_members(members_of(sandbox))
+        self._watch.set_members(members or members_of(sandbox))
         self._task = self._loop.create_task(self._watch.run())
 
     def run(self) -> None:
@@ -115,11 +120,17 @@ class Followed(threading.Thread):
 
 
 @contextmanager
-def followed(sandbox: Sandbox, policy: Policy | None = None) -> Iterator[Followed]:
-    watch = Followed(sandbox, policy or Policy())
+def followed(
+    sandbox: Sandbox,
+    policy: Policy | None = None,
+    *,
+    members: list[Member] | None = None,
+    offers: dict[str, Role] = CALM,
+) -> Iterator[Followed]:
+    watch = Followed(sandbox, policy or Policy(), members)
     watch.start()
     try:
-        watch.wait_offers(CALM)
+        watch.wait_offers(offers)
         yield watch
         assert all(len(topology.primaries()) <= 1 for _, topology in watch.history), "two primaries at one time"
     finally:
@@ -245,9 +256,58 @@ def test_an_errant_transaction_excludes_a_replica_until_the_source_has_it_too(re
             *("SET GLOBAL super_read_only = OFF", "CREATE DATABASE stray", "SET GLOBAL super_read_only = ON"),
         )
         watch.wait_offers({"mysql-0": P, "mysql-1": S})
-        watch.wait(lambda: watch.of("mysql-2").reason == f"it has transactions that mysql-0 lacks: {uuid}:1")
+        watch.wait(lambda: watch.of("mysql-2").reason == f"it has transactions that mysql-0 lacks, begun on {uuid}")
         run(replicas, "mysql-0", f"SET GTID_NEXT = '{uuid}:1'", "BEGIN", "COMMIT", "SET GTID_NEXT = AUTOMATIC")
         watch.wait_offers(CALM)
+
+
+def test_a_replica_of_a_source_that_replicates_itself_under_load_is_read_from(replicas: Sandbox) -> None:
+    repoint(replicas, "mysql-2", "mysql-1")
+    run(replicas, "mysql-1", "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+    listed = [member for member in members_of(replicas) if member.name != "mysql-0"]
+    offers = {"mysql-1": P, "mysql-2": S}
+    run(replicas, "mysql-0", "CREATE TABLE app.load_from_afar (id INT PRIMARY KEY AUTO_INCREMENT)")
+    with followed(replicas, members=listed, offers=offers) as watch:
+        before, until_then = len(watch.history), time.monotonic() + 3.0
+        while time.monotonic() < until_then:
+            run(replicas, "mysql-0", *["INSERT INTO app.load_from_afar () VALUES ()"] * 50)
+        assert [topology for _, topology in watch.history[before:]] == [], "a version for each look"
+        assert watch.offers == offers
+    run(replicas, "mysql-0", "DROP TABLE app.load_from_afar")
+
+
+def test_the_command_tells_a_source_a_replica_and_one_that_has_stopped(replicas: Sandbox) -> None:
+    probe = replicas.accounts["probe"]
+
+    def asked(name: str) -> tuple[int, dict[str, Any]]:
+        member = replicas.member(name)
+        argv = ["probe", f"{member.host}:{member.x_port}", "--user", probe.user, "--json"]
+        env = {**os.environ, "FAIRLEAD_PROBE_PASSWORD": probe.password}
+        command = [sys.executable, "-m", "router.cli", *argv]
+        ended = subprocess.run(command, env=env, capture_output=True, timeout=30, check=False)
+        return ended.returncode, json.loads(ended.stdout)
+
+    status, told = asked("mysql-0")
+    assert (status, told["replication"]["roles"]) == (0, ["source"])
+    assert told["reason"].startswith("source (replicas connected: 2), writable, MySQL 9.")
+    status, told = asked("mysql-2")
+    assert (status, told["replication"]["roles"]) == (0, ["replica"])
+    run(replicas, "mysql-0", "CREATE TABLE app.clash_told (id INT PRIMARY KEY)")
+    until(lambda: bool(replicas.sql("mysql-2", "SHOW TABLES FROM app LIKE 'clash_told'").rows), "it is replicated")
+    silently = ("SET GLOBAL super_read_only = OFF", "SET SESSION sql_log_bin = 0")
+    again = "SET GLOBAL super_read_only = ON"
+    run(replicas, "mysql-2", *silently, "INSERT INTO app.clash_told VALUES (1)", again)
+    run(replicas, "mysql-0", "INSERT INTO app.clash_told VALUES (1)")
+    until(lambda: asked("mysql-2")[0] == 1, "its applier has stopped")
+    run(replicas, "mysql-2", "STOP REPLICA IO_THREAD")
+    status, told = asked("mysql-2")
+    assert (status, told["verdict"]) == (1, "unhealthy")
+    assert "; its applier has stopped: error 1062: " in told["reason"]
+    [channel] = told["replication"]["channels"]
+    assert (channel["receiver"], channel["applying"]) == ("OFF", False)
+    run(replicas, "mysql-2", *silently, "DELETE FROM app.clash_told", again, "START REPLICA")
+    until(lambda: asked("mysql-2")[0] == 0, "it replicates again")
+    run(replicas, "mysql-0", "DROP TABLE app.clash_told")
 
 
 def test_a_switchover_by_hand_is_followed_as_soon_as_the_new_source_is_writable(replicas: Sandbox) -> None:
