@@ -80,6 +80,14 @@ docs: venv ## docs/states.md again from the code
 bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.peers.dns_answers $(BENCH_ARGS)
 
+.PHONY: bench-health
+bench-health: venv ## what watching nine members at rest costs (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.health $(BENCH_ARGS)
+
+.PHONY: bench-following
+bench-following: venv ## how soon a role change is in the topology, with notices and by polls alone (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.following $(BENCH_ARGS)
+
 .PHONY: bench-clusters
 bench-clusters: venv ## a thousand clusters in one publisher: how soon changes are answered, and at what cost (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.figures.clusters $(BENCH_ARGS)
