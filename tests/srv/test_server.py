@@ -16,7 +16,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from bench.peers.zone_servers import free_port
+from bench.peers.nameservers import free_address
 from srv import datagrams, notification
 from srv.allowance import Limits
 from srv.answers import Reaction
@@ -257,7 +257,7 @@ async def test_a_port_in_use_is_refused_by_name(start: Start, zone: Zone) -> Non
 
 async def test_a_udp_port_in_use_is_refused_and_nothing_kept(zone: Zone) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", free_port("127.0.0.1")))  # a port that only UDP has
+        taken.bind(free_address())  # a port that only UDP has
         address = taken.getsockname()
         other = Server([("127.0.0.1", 0), address], [zone])
         with pytest.raises(ListenError, match="over UDP"):
