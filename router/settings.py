@@ -18,12 +18,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from cluster.evidence import LagLimits, LagPolicy, Policy, QuorumPolicy
 from cluster.flavours import Flavour
 from cluster.members import Endpoint, parse_endpoint
+from srv.freshness import Policy as Freshness
 from srv.names import canonical
 from srv.zone import SERVICES
 from xproto.tls import TlsMode
 
 DNS_PORT = 53
 ADMIN_PORT = 8443
+FRESHNESS = Freshness()
 
 
 class SettingsError(Exception):
@@ -129,11 +131,11 @@ class ClusterSettings(_Table):
     """Who is read from while all are beyond the limit: `freshest` (the least late), `all`, or `none`."""
     topology_max_age: Annotated[float, Field(ge=1, le=86400)] = 30.0
     """Seconds for which the last known roles serve new sessions while no member can be asked."""
-    dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = 3600.0
+    dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = FRESHNESS.keep_last_good
     """Seconds for which the last good DNS answer stands while there is no new one."""
-    dns_ttl_floor: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
+    dns_ttl_floor: Annotated[float, Field(ge=0.1, le=3600)] = FRESHNESS.floor
     """Seconds between two looks at a name, whatever its TTL and however often members fail."""
-    dns_ttl_ceiling: Annotated[float, Field(ge=0.1, le=86400)] = 60.0
+    dns_ttl_ceiling: Annotated[float, Field(ge=0.1, le=86400)] = FRESHNESS.ceiling
     """Seconds between two looks at a name at most, whatever its TTL."""
     dns_timeout: Annotated[float, Field(ge=0.05, le=60)] | None = None
     """Seconds for one question to one DNS server. Left out: `options timeout` of /etc/resolv.conf where its servers

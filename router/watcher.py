@@ -140,8 +140,13 @@ class Watcher:
             return
         self.suspect(seen.member)
         if len(self._addresses.get(name, ())) > 1 and name not in self._finding and self._tasks is not None:
-            self._finding.add(name)
-            self._tasks.create_task(self._find_address(seen.member), name=f"find {name}")
+            finding = self._find_address(seen.member)
+            try:
+                self._tasks.create_task(finding, name=f"find {name}")
+            except RuntimeError:
+                finding.close()  # a look that ends while everything does
+            else:
+                self._finding.add(name)
 
     def suspect(self, member: Member) -> None:
         """Look at DNS again soon, for a member does not accept connections where DNS says it is."""

@@ -1,6 +1,7 @@
 """How much each source may ask, so that one of them cannot starve the others. Owns the reckoning; time is given.
 
-A source is a network that one site has as a rule: /24 of IPv4, /56 of IPv6. Within it addresses are cheap.
+A source is one address of IPv4, and a /64 of IPv6, where a host may take any address that it likes. No more than that:
+who floods, or has its address forged, must not cost its neighbours their answers.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 
-V6_OCTETS = 7  # a /56
+V6_OCTETS = 8  # a /64
 ODD_PACKET = (
     20.0  # ordinary ones; as many times longer it takes to read what may be junk. 500 a second are enough of it
 )
@@ -28,6 +29,10 @@ class Limits:
         packet_burst: at once, over UDP: one second's.
         slip: of the packets beyond, each so many-th is answered by "come over TCP" (TC), so that an honest client of a
             flooding network, or one whose address is forged, is not left without; the rest are dropped. 2 as in BIND.
+        large_factor: an answer that is so many times longer than its question is worth forging an address for. Of three
+            members it is four times as long; of nine, with addresses of both kinds, sixteen times.
+        large: of those a second, over UDP, and at once; beyond, "come over TCP" is the answer. So no more than 4 Mbit/s
+            can be turned on anybody, while a resolver asks for 300 clusters of nine in each TTL without a detour.
         queries: a second, over TCP; beyond, its connections wait. Those who come over TCP come for large answers.
         connections: new ones a second, over TCP; each costs ten times a query. Beyond, they are cut at once.
         connections_open: at the same time.
@@ -36,6 +41,8 @@ class Limits:
     packets: float = 10_000.0
     packet_burst: float = 10_000.0
     slip: int = 2
+    large_factor: float = 5.0
+    large: float = 400.0
     queries: float = 2_000.0
     connections: float = 200.0
     connections_open: int = 16
@@ -95,5 +102,5 @@ class Allowance:
 def source_of(address: str) -> str:
     """The source that an IP address belongs to."""
     if ":" not in address:
-        return address.rpartition(".")[0]
+        return address
     return ipaddress.IPv6Address(address).packed[:V6_OCTETS].hex()

@@ -1,13 +1,12 @@
-"""From a query's bytes to a response's bytes. Owns what an authoritative server says; must not know sockets or time.
-
-The whole of it, by way of a library that reads all there is to a message; `shelf` has the short way for ordinary ones.
-"""
+"""From a query's bytes to a response's bytes. Owns what an authoritative server says; must not know sockets or time."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from srv.plain import read_plain
 from srv.records import Kind, NameRecord, Rcode, RRset, SrvRecord
 from srv.replies import OPT_KIND, question_of, write_bare_reply, write_reply
 from srv.transfer import TRANSFERS, transfer
@@ -35,16 +34,21 @@ Zones = Mapping[str, Zone]  # by origin
 class Reaction:
     """What to do about a packet. `reply` is None where silence is right; `complaint` is for the log.
 
-    `rest` is what follows the reply over TCP, where a zone needs several messages.
+    `rest` is what follows the reply over TCP, where a zone needs several messages. `query` is what was asked, where
+    that could be read, and `is_plain` says whether it could be read the short way.
     """
 
     reply: bytes | None
     rcode: Rcode | None
     complaint: str = ""
     rest: Iterable[bytes] = ()
+    query: Query | None = None
+    is_plain: bool = False
 
 
-def react(zones: Zones, wire: bytes, *, over_tcp: bool, may_transfer: bool = False) -> Reaction:
+def react(
+    zones: Zones, wire: bytes, *, over_tcp: bool, may_transfer: bool = False, rng: random.Random | None = None
+) -> Reaction:
     """Answer one packet.
 
     Responses and what is too short for a header are dropped: answering them could set two servers on each other.
@@ -54,7 +58,11 @@ def react(zones: Zones, wire: bytes, *, over_tcp: bool, may_transfer: bool = Fal
         wire: the packet.
         over_tcp: else over UDP.
         may_transfer: whether whole zones are for this peer.
+        rng: draws the order of the members in each answer; without it that is the zone's.
     """
+    plain = read_plain(wire)
+    if plain is not None:
+        return _respond(zones, plain, over_tcp=over_tcp, may_transfer=may_transfer, rng=rng, is_plain=True)
     try:
         header = read_header(wire)
     except MalformedError as exc:
@@ -68,6 +76,12 @@ def react(zones: Zones, wire: bytes, *, over_tcp: bool, may_transfer: bool = Fal
     except MalformedError as exc:
         question = question_of(wire)
         return Reaction(write_bare_reply(header, Rcode.FORMERR, question), Rcode.FORMERR, str(exc))
+    return _respond(zones, query, over_tcp=over_tcp, may_transfer=may_transfer, rng=rng, is_plain=False)
+
+
+def _respond(
+    zones: Zones, query: Query, *, over_tcp: bool, may_transfer: bool, rng: random.Random | None, is_plain: bool
+) -> Reaction:
     if (
         query.question.kind in TRANSFERS
         and not (query.edns_version or query.is_signed)
@@ -76,13 +90,14 @@ def react(zones: Zones, wire: bytes, *, over_tcp: bool, may_transfer: bool = Fal
         zone = responsible(zones, query.question.name.lower()) if may_transfer else None
         rcode, messages = transfer(zone, query, over_tcp=over_tcp)
         first, *rest = messages
-        return Reaction(first, rcode, rest=rest)
-    reply = answer(zones, query)
-    return Reaction(write_reply(query, reply, size_limit(query.payload, over_tcp=over_tcp)), Rcode(reply.rcode))
+        return Reaction(first, rcode, rest=rest, query=query, is_plain=is_plain)
+    reply = answer(zones, query, rng)
+    wire = write_reply(query, reply, size_limit(query.payload, over_tcp=over_tcp))
+    return Reaction(wire, Rcode(reply.rcode), query=query, is_plain=is_plain)
 
 
-def answer(zones: Zones, query: Query) -> Reply:
-    """Say what the zones know about a question."""
+def answer(zones: Zones, query: Query, rng: random.Random | None = None) -> Reply:
+    """Say what the zones know about a question; see `react`."""
     question = query.question
     if query.edns_version > 0:
         return Reply(Rcode.BADVERS)
@@ -93,10 +108,10 @@ def answer(zones: Zones, query: Query) -> Reply:
     zone = responsible(zones, question.name.lower())
     if zone is None or question.rdclass != IN or question.kind in TRANSFERS:
         return Reply(Rcode.REFUSED)
-    return tell(zone, question.name, question.kind)
+    return _tell(zone, question.name, question.kind, rng)
 
 
-def tell(zone: Zone, name: str, kind: int) -> Reply:
+def _tell(zone: Zone, name: str, kind: int, rng: random.Random | None) -> Reply:
     """Say what a zone knows about a name and an ordinary type."""
     standing = zone.lookup(name, kind)
     if kind == ANY_KIND and isinstance(standing, NoData):
@@ -105,6 +120,8 @@ def tell(zone: Zone, name: str, kind: int) -> Reply:
         standing = Found(sets[0]) if sets else standing
     match standing:
         case Found(rrset):
+            if rng is not None:
+                rrset = _shuffled(rrset, rng)
             return Reply(
                 Rcode.NOERROR,
                 answer=(rrset,),  # written as a pointer to the question, so in the asker's case
@@ -138,6 +155,16 @@ def size_limit(payload: int | None, *, over_tcp: bool) -> int:
     if payload is None:
         return PLAIN_UDP_LIMIT
     return min(max(payload, PLAIN_UDP_LIMIT), UDP_PAYLOAD)
+
+
+def _shuffled(rrset: RRset, rng: random.Random) -> RRset:
+    """Members in another order each time: the mysql client takes the first of those that are alike.
+
+    By chance and not in turn: whoever asks a fixed number of things a connection would meet the same turn each time.
+    """
+    if rrset.kind is not Kind.SRV or len(rrset.records) < 2:
+        return rrset
+    return RRset(rrset.name, rrset.kind, rrset.ttl, tuple(rng.sample(rrset.records, len(rrset.records))))
 
 
 def _addresses(zone: Zone, rrset: RRset) -> tuple[RRset, ...]:

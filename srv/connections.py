@@ -162,7 +162,7 @@ class Connections:
             if guest in self._open:
                 self._open.move_to_end(guest)
             await self._pace(guest)
-            reaction = self._desk.answer_message(wire, guest.peer)
+            reaction = self._desk.answer(wire, guest.peer, over_tcp=True)
             if reaction.reply is None:
                 return  # whoever sends that over TCP will not say anything sensible later
             for reply in (reaction.reply, *reaction.rest):

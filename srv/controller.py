@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from typing import Never, Protocol
 
 from srv.desired import Desired
+from srv.names import canonical
 from srv.publisher import Publisher
 from srv.source import Source, Wants
-from srv.zone import SERIAL_MODULUS, Zone
+from srv.zone import SERIAL_MODULUS, Zone, is_newer, next_serial
 
 log = logging.getLogger("fairlead.srv")
 
+# A zone's first serial is read off the clock, and each change adds one. After a restart it must be beyond all that were
+# used, or secondaries keep what they have: so the clock has to run ahead of the changes, of which a zone has fewer than
+# ten a second in the long run, restart included. And it must not run by half of all serials (RFC 1982) while one
+# process serves: at ten a second that takes 6.8 years; in milliseconds it would be 25 days.
+SERIALS_A_SECOND = 10
 FIRST_WORD = 5.0  # seconds for the sources to say something before publishers start; as long as a host name may take
 
 
@@ -30,7 +36,7 @@ class Controller:
         sources: where two speak of one domain, the first word counts.
         publishers: each gets every zone.
         nameserver_addresses: where the zones are served, for their `ns` names.
-        now: seconds since the epoch, for first serials, so that a restart does not go back.
+        now: seconds since the epoch, for first serials, see `SERIALS_A_SECOND`.
     """
 
     def __init__(
@@ -44,12 +50,12 @@ class Controller:
         self._sources = tuple(sources)
         self._publishers = tuple(publishers)
         self._nameserver_addresses = nameserver_addresses
-        self._first_serial = int(now()) % SERIAL_MODULUS
+        self._now = now
         self._zones: dict[str, Zone] = {}
         self._desired: dict[str, Desired] = {}
         self._speakers: dict[str, object] = {}
         self._refused: set[tuple[str, object]] = set()
-        self._dropped: dict[str, Zone] = {}
+        self._last_serials: dict[str, int] = {}  # of zones that were dropped, where they are ahead of the clock
         self._silent = set(map(id, self._sources))
         self._spoken = asyncio.Event()
 
@@ -68,16 +74,16 @@ class Controller:
         if not self._may_speak(desired.domain, by) or self._desired.get(desired.domain) == desired:
             return
         try:
-            zone = desired.zone(serial=self._first_serial, nameserver_addresses=self._nameserver_addresses)
+            serial = self._first_serial(desired.domain)
+            zone = desired.zone(serial=serial, nameserver_addresses=self._nameserver_addresses)
         except ValueError as exc:
             log.error("zone-refused domain=%s reason=%r", desired.domain, str(exc))  # what stands there stays
             return
         self._desired[desired.domain] = desired
         self._speakers[desired.domain] = by
         before = self._zones.get(zone.origin)
-        previous = before or self._dropped.pop(zone.origin, None)
-        if previous is not None:
-            zone = zone.after(previous)
+        if before is not None:
+            zone = zone.after(before)
         if zone is before:
             return
         self._zones[zone.origin] = zone
@@ -87,13 +93,24 @@ class Controller:
 
     def drop(self, domain: str, *, by: Source | None = None) -> None:
         """Publish nothing of the cluster any more."""
+        domain = canonical(domain)
         if domain not in self._zones or not self._may_speak(domain, by):
             return
-        self._dropped[domain] = self._zones.pop(domain)  # its serial must not be used again
+        self._last_serials[domain] = self._zones.pop(domain).serial
+        clock = self._clock_serial()
+        self._last_serials = {each: last for each, last in self._last_serials.items() if not is_newer(clock, last)}
         del self._desired[domain], self._speakers[domain]
         log.info("zone-dropped domain=%s", domain)
         for publisher in self._publishers:
             publisher.withdraw(domain)
+
+    def _clock_serial(self) -> int:
+        return int(self._now() * SERIALS_A_SECOND) % SERIAL_MODULUS or 1
+
+    def _first_serial(self, domain: str) -> int:
+        """The clock's, or the one that follows where that was used for a zone of the domain before."""
+        clock, last = self._clock_serial(), self._last_serials.get(domain)
+        return clock if last is None or is_newer(clock, last) else next_serial(last)
 
     def _may_speak(self, domain: str, by: Source | None) -> bool:
         speaker = self._speakers.get(domain, by)
@@ -166,7 +183,7 @@ class Runs(Protocol):
 
 
 async def run_until_stopped(service: Runs) -> signal.Signals | None:
-    """Run until SIGTERM or SIGINT and return which it was.
+    """Run until SIGTERM or SIGINT and return which it was. A second one does not disturb the ending.
 
     Raises:
         PublishError: a publisher cannot start.
@@ -176,8 +193,9 @@ async def run_until_stopped(service: Runs) -> signal.Signals | None:
     stopping: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
+        if not stopping:
+            task.cancel()
         stopping.append(number)
-        task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from srv.names import canonical
 from srv.zone import Part, Zone, ZoneMember, build_zone
 
 
@@ -12,14 +13,20 @@ from srv.zone import Part, Zone, ZoneMember, build_zone
 class Desired:
     """One cluster's records.
 
-    `ttl` is seconds. Where the roles are not known, role names answer SERVFAIL, or keep what a name server has at them:
-    neither "nobody" nor what may have been true once.
+    The domain is kept in its canonical form; `ttl` is seconds. Where the roles are not known, role names answer
+    SERVFAIL, or keep what a name server has at them: neither "nobody" nor what may have been true once.
+
+    Raises:
+        ValueError: the domain cannot be a name.
     """
 
     domain: str
     members: tuple[ZoneMember, ...]
     ttl: int = 5
     roles_known: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "domain", canonical(self.domain))
 
     def zone(self, *, serial: int, nameserver_addresses: tuple[str, ...] = ()) -> Zone:
         """Lay out the names.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SOURCES = 16  # at once; the program compares with one after the other
 SHARE_LIMIT = 2**16  # of a source's packets one in so many is let through at least, or nobody would see the flood's end
@@ -20,7 +20,6 @@ _LOAD, _AND, _EQUALS, _RETURN = 0x20, 0x54, 0x15, 0x06  # bpf_common.h: LD|W|ABS
 _NETWORK_HEADER = 0xFFF00000  # filter.h: SKF_NET_OFF
 _RANDOM = 0xFFFFF000 + 56  # filter.h: SKF_AD_OFF + SKF_AD_RANDOM
 _V4_SOURCE, _V6_SOURCE = 12, 8  # octets into the network header
-_V4_MASK, _V6_MASKS = 0xFFFFFF00, (0xFFFFFFFF, 0xFFFFFF00)  # as `allowance.source_of`: /24, and /56 in two words
 _WHOLE = 0xFFFFFFFF
 
 
@@ -48,6 +47,10 @@ class Floods:
         """Count a packet: each of a source that is sieved, else each that is beyond its allowance."""
         self._seen[source] += 1
 
+    def unsieved(self) -> None:
+        """The sieve could not be put in place: all packets come through."""
+        self.sieve = replace(self.sieve, share=1)
+
     def review(self, seconds: float) -> dict[str, int]:
         """Decide anew after so many seconds; return the packets a second of the sources that flood now."""
         before = self.sieve
@@ -65,30 +68,24 @@ class Floods:
         return {source: rates[source] for source in worst}
 
 
-def program(sieve: Sieve, *, ipv6: bool) -> bytes:
-    """The sieve as a classic BPF program for a UDP socket of one family: one `struct sock_filter` after another.
+def program(sieve: Sieve) -> bytes:
+    """The sieve as a classic BPF program for a UDP socket: one `struct sock_filter` after another.
 
-    Sources of the other family are left out. Each comparison that fits goes on to the draw: one in `share` is kept.
+    All sources are of the socket's family. Each that fits goes on to the draw: one packet in `share` is kept.
     """
-    mine = [source for source in sieve.sources if ("." not in source) == ipv6]
-    checks: list[tuple[int, int]] = []  # (offset and mask, value), a word each; several words make one source
-    words = 2 if ipv6 else 1
-    for source in mine:
-        checks += _words_v6(source) if ipv6 else [(_V4_SOURCE, _v4(source))]
+    checks = [_words(source) for source in sieve.sources]
+    # The draw stands behind all comparisons, of two instructions a word, and the return that keeps what fits none.
+    draw = 2 * sum(map(len, checks)) + 1
     lines: list[tuple[int, int, int, int]] = []
-    # The draw stands behind all comparisons and the return that keeps what fits none.
-    size = 3 * len(checks)
-    for number, (offset, value) in enumerate(checks):
-        word = number % words
-        mask = _V6_MASKS[word] if ipv6 else _V4_MASK
-        here = len(lines) + 2
-        draw, following = size + 1, 3 * (number - word + words)
-        matches = here + 1 if word + 1 < words else draw
-        lines += [
-            (_LOAD, 0, 0, _NETWORK_HEADER + offset),
-            (_AND, 0, 0, mask),
-            (_EQUALS, matches - here - 1, following - here - 1, value),
-        ]
+    for words in checks:
+        following = len(lines) + 2 * len(words)
+        for number, (offset, value) in enumerate(words, 1):
+            behind = len(lines) + 2
+            matches = draw if number == len(words) else behind
+            lines += [
+                (_LOAD, 0, 0, _NETWORK_HEADER + offset),
+                (_EQUALS, matches - behind, following - behind, value),
+            ]
     lines += [
         (_RETURN, 0, 0, _WHOLE),
         (_LOAD, 0, 0, _RANDOM),
@@ -100,10 +97,9 @@ def program(sieve: Sieve, *, ipv6: bool) -> bytes:
     return b"".join(_INSTRUCTION.pack(*line) for line in lines)
 
 
-def _v4(source: str) -> int:
-    return int(ipaddress.IPv4Address(f"{source}.0"))
-
-
-def _words_v6(source: str) -> list[tuple[int, int]]:
-    octets = bytes.fromhex(source) + b"\0"
-    return [(_V6_SOURCE + at, int.from_bytes(octets[at : at + 4], "big")) for at in (0, 4)]
+def _words(source: str) -> list[tuple[int, int]]:
+    """Where the network header has a source, see `allowance.source_of`, and what stands there, a word each."""
+    if "." in source:
+        return [(_V4_SOURCE, int(ipaddress.IPv4Address(source)))]
+    octets = bytes.fromhex(source)
+    return [(_V6_SOURCE + at, int.from_bytes(octets[at : at + 4], "big")) for at in range(0, len(octets), 4)]

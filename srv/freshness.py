@@ -27,7 +27,7 @@ class Policy:
 
     floor: float = 1.0
     ceiling: float = 60.0
-    keep_last_good: float = 600.0
+    keep_last_good: float = 3600.0
 
     def __post_init__(self) -> None:
         if not 0 < self.floor <= self.ceiling:

@@ -1,27 +1,21 @@
-"""Addresses of hosts by the system's own resolution. Owns how many lookups run at once; must not know what for."""
+"""Addresses of hosts by the system's own resolution. Owns how many lookups run at once; must not know what for.
+
+The system's is the one that knows `/etc/hosts`, and it can neither be awaited nor called off. So each lookup has a
+thread that nobody waits for: neither who asked, beyond a while, nor the process when it ends. The event loop's own
+would keep the process until the name servers are given up, which takes ten seconds and more.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 
 from srv.names import is_address
 
 HOST_TIMEOUT = 5.0  # seconds for one host name
 LOOKUPS = 16  # at once in a process; each holds a thread, and a thousand clusters begin together
-
-
-async def locate(host: str) -> tuple[str, ...]:
-    """A host's addresses; none where it cannot be resolved. An address stands for itself, without a lookup."""
-    if is_address(host):
-        return (host,)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(HOST_TIMEOUT):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):  # a TimeoutError is an OSError; a UnicodeError, or a NUL in the name, a ValueError
-        return ()
-    return tuple(sorted({str(entry[4][0]).partition("%")[0] for entry in found}))
 
 
 class Hosts:
@@ -31,8 +25,48 @@ class Hosts:
         self._turns = asyncio.Semaphore(LOOKUPS)
 
     async def locate(self, host: str) -> tuple[str, ...]:
-        """As the function; time spent waiting for a turn does not count against the host."""
+        """A host's addresses; none where it cannot be resolved. An address stands for itself, without a lookup.
+
+        Time spent waiting for a turn does not count against the host. One that is given up keeps its turn until the
+        system has given it up, too.
+        """
         if is_address(host):
             return (host,)
-        async with self._turns:
-            return await locate(host)
+        await self._turns.acquire()
+        lookup = _look_up(host)
+        lookup.add_done_callback(lambda _: self._turns.release())
+        try:
+            async with asyncio.timeout(HOST_TIMEOUT):
+                return await asyncio.shield(lookup)
+        except TimeoutError:
+            return ()
+
+
+async def locate(host: str) -> tuple[str, ...]:
+    """As `Hosts.locate`, for one who has few hosts to look up."""
+    return await Hosts().locate(host)
+
+
+def _look_up(host: str) -> asyncio.Future[tuple[str, ...]]:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[tuple[str, ...]] = loop.create_future()
+
+    def settle(found: tuple[str, ...]) -> None:
+        if not future.done():
+            future.set_result(found)
+
+    def look() -> None:
+        found = _ask_system(host)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=look, name=f"look up {host}", daemon=True).start()
+    return future
+
+
+def _ask_system(host: str) -> tuple[str, ...]:
+    try:
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # a UnicodeError, or a NUL in the name, is a ValueError
+        return ()
+    return tuple(sorted({str(entry[4][0]).partition("%")[0] for entry in entries}))

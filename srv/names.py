@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import string
+from collections.abc import Iterable
 
 ROOT = "."  # as an SRV target: "the service is decidedly not available" (RFC 2782)
 LABEL_OCTETS = 63  # RFC 1035, 2.3.4
 NAME_CHARACTERS = 253  # RFC 1035, 2.3.4: 255 octets on the wire, less the first length and the root
 
 PLAIN = frozenset(string.ascii_letters + string.digits + "-_")
+_PLAIN_OCTETS = "".join(sorted(PLAIN)).encode()
 
 
 def canonical(name: str) -> str:
@@ -61,10 +63,15 @@ def is_within(name: str, origin: str) -> bool:
     return name == origin or name.endswith(f".{origin}")
 
 
-def spell(labels: tuple[bytes, ...]) -> str:
+def spell(labels: Iterable[bytes]) -> str:
     """Write labels from the wire as text, case kept; the root's empty label ends them and is left out."""
-    text = ".".join("".join(_octet(octet) for octet in label) for label in labels if label)
-    return text or ROOT
+    return ".".join(_label(label) for label in labels if label) or ROOT
+
+
+def _label(label: bytes) -> str:
+    if not label.translate(None, _PLAIN_OCTETS):
+        return label.decode("ascii")
+    return "".join(map(_octet, label))
 
 
 def _octet(octet: int) -> str:

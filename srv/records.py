@@ -82,7 +82,7 @@ Record = SrvRecord | AddressRecord | NameRecord | SoaRecord | TextRecord
 
 @dataclass(frozen=True, slots=True)
 class RRset:
-    """All records of one name and type. One without records says that the name exists (RFC 8020)."""
+    """All records of one name and type. Only where a set is to be deleted (`update_plan`) it has none."""
 
     name: str
     kind: Kind

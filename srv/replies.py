@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from srv.names import PLAIN, ROOT
+from srv.names import ROOT
 from srv.records import AddressRecord, Kind, NameRecord, Rcode, Record, RRset, SoaRecord, SrvRecord, TextRecord
 from srv.wire import AA, HEADER, IN, QR, RD, TC, UDP_PAYLOAD, Header, Query, Question, Reply, name_end, read_header
 
@@ -38,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """All that stands behind the question, good for every question that ends and is as long as the one it is made for.
+    """All that stands behind the question.
 
     `essential` is the mark that a message must reach to be whole: additional records may be missing (RFC 2181, 9).
     """
@@ -54,7 +54,13 @@ def pack_name(name: str) -> bytes:
     """Write a name, whatever its case, without compression; `names` says how octets are spelled."""
     if name == ROOT:
         return b"\0"
-    return b"".join(map(_pack_label, name.split("."))) + b"\0"
+    if "\\" in name:
+        return b"".join(map(_pack_label, name.split("."))) + b"\0"
+    octets = bytearray()
+    for label in name.encode("ascii").split(b"."):
+        octets.append(len(label))
+        octets += label
+    return bytes(octets) + b"\0"
 
 
 def pack_question(question: Question) -> bytes:
@@ -62,10 +68,10 @@ def pack_question(question: Question) -> bytes:
     return pack_name(question.name) + _QUESTION_END.pack(question.kind, question.rdclass)
 
 
-def places_of(name: str, at: int = HEADER.size) -> dict[str, int]:
-    """The name and those that it ends with, by where each begins if the name is written at `at`."""
+def places_of(name: str) -> dict[str, int]:
+    """The question's name and those that it ends with, by where in the message each begins."""
     places: dict[str, int] = {}
-    rest = name.lower()
+    rest, at = name.lower(), HEADER.size
     while rest and rest != ROOT:
         places[rest] = at
         label, _, rest = rest.partition(".")
@@ -120,7 +126,7 @@ class Page:
                 # RFC 2782: the target is not compressed.
                 self.octets += _SRV.pack(priority, weight, port) + pack_name(target)
             case AddressRecord(address):
-                self.octets += ipaddress.ip_address(address).packed
+                self.octets += _pack_address(address)
             case NameRecord(target):
                 self._write_name(target)
             case SoaRecord():
@@ -196,6 +202,14 @@ def write_reply(query: Query, reply: Reply, limit: int) -> bytes:
     return query.id.to_bytes(2, "big") + assemble(body, question, flags, limit, opt)
 
 
+def write_truncated(query: Query) -> bytes:
+    """Write "come over TCP" (TC), which is no longer than the query."""
+    opt = b"" if query.payload is None else pack_opt(0, dnssec_ok=query.dnssec_ok)
+    flags = QR | TC | (RD if query.recursion_desired else 0)
+    head = HEADER.pack(query.id, flags, 1, 0, 0, 1 if opt else 0)
+    return head + pack_question(query.question) + opt
+
+
 def write_bare_reply(header: Header, rcode: Rcode, question: bytes = b"") -> bytes:
     """Write a response to a message that was understood no further than its header, or its question section."""
     flags = QR | (header.flags & (0x7800 | RD)) | rcode
@@ -210,8 +224,15 @@ def question_of(wire: bytes) -> bytes:
     return wire[HEADER.size : end + _QUESTION_END.size]
 
 
+def _pack_address(address: str) -> bytes:
+    """The octets of an address, which was checked when it came into its zone."""
+    if ":" in address:
+        return ipaddress.IPv6Address(address).packed
+    return bytes(map(int, address.split(".")))  # the library takes ten times as long
+
+
 def _pack_label(label: str) -> bytes:
-    octets = label.encode("ascii") if PLAIN.issuperset(label) else _unescaped(label)
+    octets = label.encode("ascii") if "\\" not in label else _unescaped(label)
     return bytes([len(octets)]) + octets
 
 

@@ -69,6 +69,7 @@ class Server:
         self._desk = Desk(zones, transfer_to)
         self._limits = limits
         self._allowance = Allowance(limits.packets, limits.packet_burst)
+        self._large = Allowance(limits.large, limits.large)
         self._udp: list[Datagrams] = []
         self._tcp = Connections(self._desk, limits, total=connections, idle_timeout=idle_timeout)
         self._notify = tuple(dict.fromkeys((str(ipaddress.ip_address(host)), port) for host, port in notify))
@@ -78,11 +79,15 @@ class Server:
     @property
     def zones(self) -> tuple[Zone, ...]:
         """What is served."""
-        return tuple(self._desk.shelf.zones.values())
+        return tuple(self._desk.zones.values())
 
     @property
     def counts(self) -> Counter[str]:
-        """Packets by transport and outcome, as `udp NOERROR`, `tcp dropped`; `udp shed` are those beyond the limits."""
+        """Packets by transport and outcome, as `udp NOERROR`, `tcp dropped`.
+
+        `udp shed` are those beyond the limits, `udp slipped` those of them that were sent to TCP, and `udp too large`
+        those whose answers were.
+        """
         return self._desk.counts
 
     @property
@@ -100,13 +105,13 @@ class Server:
 
     def publish(self, zone: Zone) -> None:
         """Serve a zone, in the place of one with its origin, and tell the secondaries."""
-        self._desk.shelf.publish(zone)
+        self._desk.zones[zone.origin] = zone
         for notifier in self._notifiers:
             notifier.owe(zone)
 
     def withdraw(self, origin: str) -> None:
         """Serve a zone no longer; nothing happens where there is none."""
-        self._desk.shelf.withdraw(origin)
+        self._desk.zones.pop(origin, None)
         for notifier in self._notifiers:
             notifier.drop(origin)
 
@@ -136,7 +141,7 @@ class Server:
             raise
         for udp, tcp in pairs:
             self._bound.append(udp.getsockname()[:2])
-            self._udp.append(Datagrams(self._desk, udp, self._limits, self._allowance))
+            self._udp.append(Datagrams(self._desk, udp, self._limits, self._allowance, self._large))
             self._tcp.listen(tcp)
         try:
             self._open_notifiers()
@@ -160,7 +165,7 @@ class Server:
         sources = [host for host, _ in self._bound]
         for secondary in self._notify:
             try:
-                notifier = Notifier(secondary, self._desk.shelf.zones.get, self.counts, sources)
+                notifier = Notifier(secondary, self._desk.zones.get, self.counts, sources)
             except OSError as exc:
                 raise ListenError(f"cannot notify {secondary[0]} port {secondary[1]}: {exc.strerror or exc}") from exc
             self._notifiers.append(notifier)

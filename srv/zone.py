@@ -17,19 +17,20 @@ SERVICES = ("_mysql._tcp", "_mysqlx._tcp")
 NAMESERVER_LABEL = "ns"
 PRIORITY_LIMIT = 100  # Connector/Python refuses an X Protocol priority above it
 DEFAULT_WEIGHT = 100  # all alike; the number leaves room below and above
-WEIGHT_LIMIT = 65535  # 16 bits (RFC 2782)
+WEIGHT_LIMIT = PORT_LIMIT = 65535  # 16 bits (RFC 2782)
 SERIAL_MODULUS = 2**32
 # seconds; while the primary moves its name is empty for some milliseconds, which no cache should keep alive for long
 NEGATIVE_TTL = 1
 # For secondaries, in seconds. They hear of changes by NOTIFY. One that misses all of them asks after REFRESH: records
 # that are good for 5 s must not lag for long, and one small question in 20 s is nothing even for a thousand zones. A
-# transfer that failed (roles withheld) is tried again after RETRY. EXPIRE is for as long as a router goes on with its
-# last good answer: what is older would lead nowhere, and what is younger is better than nothing.
-REFRESH, RETRY, EXPIRE = 20, 5, 3600
+# transfer that failed (roles withheld) is tried again after RETRY. EXPIRE is how long a secondary goes on with the last
+# roles that it heard of while we withhold them or are gone: KEEP_ROLES, for which we believe in them ourselves, and a
+# minute for a restart of ours. After that it answers SERVFAIL, as we do.
+REFRESH, RETRY, EXPIRE = 20, 5, 90
 SERIAL_HALF = 2**31
 
-# At each service name (RFC 6763, 6.1 has the same). It is why a name exists at a secondary, too, while nobody stands
-# there: an empty set cannot be transferred, and "no such name" would be another answer than ours.
+# At each service name, with one empty string, the least that a TXT record may have (RFC 1035, 3.3.14). It is why a name
+# exists while nobody stands there, at a secondary too: a set without records cannot be transferred.
 PLACEHOLDER = (TextRecord(""),)
 
 
@@ -63,6 +64,9 @@ class ZoneMember:
             raise ValueError(f"member {self.label!r}: priority {self.priority} is not between 0 and {PRIORITY_LIMIT}")
         if not 0 <= self.weight <= WEIGHT_LIMIT:
             raise ValueError(f"member {self.label!r}: weight {self.weight} is not between 0 and {WEIGHT_LIMIT}")
+        for port in (self.classic_port, self.x_port):
+            if port is not None and not 0 < port <= PORT_LIMIT:
+                raise ValueError(f"member {self.label!r}: port {port} is not between 1 and {PORT_LIMIT}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +152,17 @@ class Zone:
         if name not in self._names:
             return NxDomain()
         rrset = self._at.get((name, kind))
-        return Found(rrset) if rrset is not None and rrset.records else NoData()
+        return Found(rrset) if rrset is not None else NoData()
 
     def rrsets_at(self, name: str) -> tuple[RRset, ...]:
-        """Every RRset with records at the name, for a query of type ANY."""
+        """Every RRset at the name, for a query of type ANY."""
         found = (self._at.get((name.lower(), int(kind))) for kind in Kind)
-        return tuple(rrset for rrset in found if rrset is not None and rrset.records)
+        return tuple(rrset for rrset in found if rrset is not None)
 
     def addresses_of(self, name: str) -> tuple[RRset, ...]:
         """The A and AAAA sets of a target, to go along with an answer."""
         found = (self._at.get((name.lower(), int(kind))) for kind in (Kind.A, Kind.AAAA))
-        return tuple(rrset for rrset in found if rrset is not None and rrset.records)
+        return tuple(rrset for rrset in found if rrset is not None)
 
     def after(self, previous: Zone) -> Zone:
         """Return what to serve next: `previous` if nothing differs, else this with the serial that follows it."""
@@ -234,8 +238,9 @@ def build_zone(
     ]
     for (service, part), name in service_names(origin).items():
         if part is None or not withhold_parts:
-            rrsets.append(RRset(name, Kind.SRV, ttl, _srv_records(published, service, part, origin)))
             rrsets.append(RRset(name, Kind.TXT, ttl, PLACEHOLDER))
+            if records := _srv_records(published, service, part, origin):
+                rrsets.append(RRset(name, Kind.SRV, ttl, records))
     for member, target in zip(published, targets, strict=True):
         rrsets.extend(_address_sets(target, member.addresses, ttl))
     withheld = {name for (_, part), name in service_names(origin).items() if part and withhold_parts}

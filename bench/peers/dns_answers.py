@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers.root import ensure_peers
-from bench.peers.zone_servers import KINDS, Place, free_port, running
+from bench.peers.nameservers import Address, free_address, start
+from bench.peers.root import ensure_peers, enter
+from bench.peers.zone_files import zone_text
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program
 from srv.zone import Part, Zone, ZoneMember, build_zone, service_names
 
-OURS = "fairlead"
+OURS, RIVALS = "fairlead", ("knot", "bind")
 SERVER_CORE, CLIENT_CORE = 0, 1
 MANY = 1_000  # zones, one a cluster
 CHANGES = 100  # zone changes a second, where they change
@@ -116,7 +117,7 @@ def main() -> int:
     if args.serve:
         return _serve(*args.serve)
     try:
-        root = ensure_peers(print)
+        ensure_peers(print)
     except SandboxError as exc:
         print(f"bench-dns: {exc}", file=sys.stderr)
         return 2
@@ -125,27 +126,28 @@ def main() -> int:
         return 2
     worst = float("inf")
     for scenario in SCENARIOS:
-        worst = min(worst, _measure(scenario, root, args.rounds, args.seconds))
+        worst = min(worst, _measure(scenario, args.rounds, args.seconds))
     return 0 if worst >= args.at_least else 1
 
 
-def _measure(scenario: Scenario, root: Path, rounds: int, seconds: int) -> float:
+def _measure(scenario: Scenario, rounds: int, seconds: int) -> float:
     """Print a scenario's figures, and return our median."""
     zones = [zone(number) for number in range(scenario.zones)]
     with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         (directory / "ask").mkdir()
         (directory / "ask" / "questions").write_text("".join(f"{line}\n" for line in scenario.questions(zones)))
-        place, process = stack.enter_context(_ours(scenario))
-        servers = {OURS: (place, process.pid)}
-        for kind in KINDS if scenario.rivals else ():
-            peer = running(kind, root, directory / kind, zones=zones, core=SERVER_CORE)
-            server = stack.enter_context(peer)
-            servers[kind] = (server.place, server.process.pid)
+        address, process = stack.enter_context(_ours(scenario))
+        servers = {OURS: (address, process.pid)}
+        texts = {one.origin: zone_text(one) for one in zones}
+        for kind in RIVALS if scenario.rivals else ():
+            server = start(kind, directory / kind, texts, core=SERVER_CORE)
+            stack.callback(server.stop)
+            servers[kind] = (server.address, server.pid)
         found: dict[str, list[Round]] = {kind: [] for kind in servers}
         for _ in range(rounds):
             for kind, (where, pid) in servers.items():
-                found[kind].append(_ask(root, directory / "ask", where, pid, seconds))
+                found[kind].append(_ask(directory / "ask", where, pid, seconds))
         memory = _resident_mib(process.pid)
     print(f"{scenario.name} ({rounds} rounds of {seconds} s each; ours has {memory:.0f} MiB)")
     median = {kind: _median(all_) for kind, all_ in found.items()}
@@ -171,9 +173,9 @@ def _median(rounds: list[Round]) -> Round:
 
 
 @contextlib.contextmanager
-def _ours(scenario: Scenario) -> Iterator[tuple[Place, subprocess.Popen[bytes]]]:
-    place = Place("127.0.0.1", free_port("127.0.0.1"))
-    serve = [str(number) for number in (place.port, scenario.zones, scenario.changes)]
+def _ours(scenario: Scenario) -> Iterator[tuple[Address, subprocess.Popen[bytes]]]:
+    address = free_address()
+    serve = [str(number) for number in (address[1], scenario.zones, scenario.changes)]
     pin = [need_program("taskset", "util-linux"), "--cpu-list", str(SERVER_CORE)]
     process = subprocess.Popen(
         [*pin, sys.executable, "-m", "bench.peers.dns_answers", "--serve", *serve], stdout=subprocess.PIPE
@@ -181,19 +183,17 @@ def _ours(scenario: Scenario) -> Iterator[tuple[Place, subprocess.Popen[bytes]]]
     try:
         if process.stdout is None or process.stdout.readline() != READY:
             raise SandboxError("our server does not come up; its complaint is above")
-        yield place, process
+        yield address, process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-def _ask(root: Path, directory: Path, place: Place, pid: int, seconds: int) -> Round:
-    mount = 'mount --bind "$0" "$1/srv" && root="$1" && shift && exec chroot "$root" "$@"'
+def _ask(directory: Path, address: Address, pid: int, seconds: int) -> Round:
     pin = [need_program("taskset", "util-linux"), "--cpu-list", str(CLIENT_CORE)]
-    unshare = [need_program("unshare", "util-linux"), "--mount", "--propagation", "slave", "--"]
-    perf = ["/usr/bin/dnsperf", "-s", place.host, "-p", str(place.port), "-d", "/srv/questions", "-e"]
+    perf = ["/usr/bin/dnsperf", "-s", address[0], "-p", str(address[1]), "-d", "/srv/questions", "-e"]
     perf += ["-l", str(seconds), "-q", str(OUTSTANDING), "-c", str(CLIENTS), "-T", "1"]
-    argv = [*pin, *unshare, "sh", "-c", mount, str(directory), str(root), *perf]
+    argv = [*pin, *enter(directory), *perf]
     before = _cpu_seconds(pid)
     said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     return parse_dnsperf(said, _cpu_seconds(pid) - before)
@@ -236,7 +236,7 @@ def _serve(port: int, zones: int, changes: int) -> int:
 
     async def serve() -> None:
         served = [zone(number) for number in range(zones)]
-        limits = Limits(packets=NO_LIMIT, packet_burst=NO_LIMIT)
+        limits = Limits(packets=NO_LIMIT, packet_burst=NO_LIMIT, large=NO_LIMIT)
         server = Server([("127.0.0.1", port)], served, limits=limits)
         await server.start()
         ended = asyncio.Event()

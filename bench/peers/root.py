@@ -1,7 +1,7 @@
 """A private root directory with the peers: name servers, etcd, MariaDB with Galera, HAProxy. Nothing is installed.
 
-Debian packages, unpacked and not configured. Each program is run inside it by `chroot`, with a working directory that
-its user mounts or makes below `/srv`.
+Debian packages, unpacked and not configured. Each program is run inside it by `chroot`, with a directory of its own
+that it sees as `/srv`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ PACKAGES = (
 DIRECTORIES = ("dev", "etc", "proc", "run", "srv", "sys", "tmp", "var/tmp")
 # Mounted over by those who use it.
 FILES = ("etc/hosts", "etc/resolv.conf")
+# $0 is the directory, $1 the root to mount it in. The mount ends with the process.
+ENTER = 'mount --bind "$0" "$1/srv" && root="$1" && shift && exec chroot "$root" "$@"'
 # What each is asked for its version with, to see that it runs.
 VERSIONS = {
     "usr/sbin/named": "-v",
@@ -73,6 +75,16 @@ def ensure_peers(progress: Callable[[str], None] = lambda text: None, *, cache: 
     refusal = "the peers' programs can only be unpacked and run by root: run this as root"
     recipe = (SUITE, *PACKAGES)
     return private_root.ensure(cache or cache_dir(), "peers-root", recipe, lambda work: _build(work, progress), refusal)
+
+
+def enter(directory: Path) -> list[str]:
+    """The words to put before a program of the root and its arguments: it runs in there and sees a directory as `/srv`.
+
+    Raises:
+        SandboxError: as `ensure_peers`.
+    """
+    unshare = [need_program("unshare", "util-linux"), "--mount", "--propagation", "slave", "--"]
+    return [*unshare, "sh", "-c", ENTER, str(directory), str(ensure_peers())]
 
 
 def _build(work: Path, progress: Callable[[str], None]) -> None:

@@ -20,8 +20,9 @@ import dns.flags
 import dns.message
 import pytest
 
+from bench.peers.nameservers import Address, start
 from bench.peers.root import ensure_peers
-from bench.peers.zone_servers import KINDS, Place, running
+from bench.peers.zone_files import zone_text
 from bench.sandbox.errors import SandboxError
 from srv.server import Server
 from srv.zone import Part, Zone, ZoneMember, build_zone
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.sandbox
 DOMAIN = "demo.fairlead.test"
 SERVICE = f"_mysql._tcp.{DOMAIN}"
 PATIENCE = 10.0  # seconds until a test gives up
+KINDS = ("knot", "bind")
 LAST = 0x7777  # the id of a question that follows each packet: once it is answered, nothing else comes
 
 Said = tuple[object, ...] | str
@@ -148,37 +150,39 @@ OWN_WAYS = {
 class Trio:
     """Three servers of one zone."""
 
-    ours: Place
-    others: dict[str, Place]
+    ours: Address
+    others: dict[str, Address]
 
 
 @pytest.fixture(scope="module")
-def peers() -> Path:
-    """The root with the programs."""
+def peers() -> None:
+    """The programs are there."""
     try:
-        return ensure_peers()
+        ensure_peers()
     except SandboxError as exc:
         pytest.skip(str(exc))
 
 
 @pytest.fixture
-async def trio(peers: Path, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Trio]:
+async def trio(peers: None, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Trio]:
     served = zone(getattr(request, "param", 3))
     server = Server([("127.0.0.1", 0)], [served])
     await server.start()
     with contextlib.ExitStack() as stack:
-        others = {
-            kind: stack.enter_context(running(kind, peers, tmp_path / kind, zones=[served])).place for kind in KINDS
-        }
-        yield Trio(Place(*server.addresses[0]), others)
+        others = {}
+        for kind in KINDS:
+            other = await asyncio.to_thread(start, kind, tmp_path / kind, {DOMAIN: zone_text(served)})
+            stack.callback(other.stop)
+            others[kind] = other.address
+        yield Trio(server.addresses[0], others)
     await server.close()
 
 
-def ask(place: Place, wire: bytes) -> bytes | None:
+def ask(place: Address, wire: bytes) -> bytes | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(PATIENCE)
-        sock.sendto(wire, (place.host, place.port))
-        sock.sendto(LAST.to_bytes(2, "big") + PACKETS["plain"][2:], (place.host, place.port))
+        sock.sendto(wire, place)
+        sock.sendto(LAST.to_bytes(2, "big") + PACKETS["plain"][2:], place)
         reply = None
         while (heard := sock.recv(65535))[:2] != LAST.to_bytes(2, "big"):
             reply = heard
@@ -225,7 +229,7 @@ async def test_we_say_what_one_of_them_says(trio: Trio) -> None:
 async def test_we_cut_answers_where_they_do(trio: Trio) -> None:
     """Of what fits without being needed each gives as much as it likes: additional records are not compared."""
 
-    def cut(place: Place, wire: bytes) -> tuple[bool, int]:
+    def cut(place: Address, wire: bytes) -> tuple[bool, int]:
         reply = dns.message.from_wire(ask(place, wire) or b"")
         return bool(reply.flags & dns.flags.TC), sum(len(rrset) for rrset in reply.answer)
 

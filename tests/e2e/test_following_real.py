@@ -18,7 +18,7 @@ import pytest
 
 from bench.demo.drivers import BlockingConnection, DriverError
 from bench.demo.stage import arrange
-from bench.peers.nameservers import Address, NameServer, free_address, start_knot
+from bench.peers.nameservers import Address, NameServer, free_address, start
 from bench.sandbox.processes import spawn
 from bench.sandbox.sandbox import Sandbox
 from router.api import NoRouterError, fetch
@@ -87,7 +87,7 @@ class Dns:
 
     def start(self) -> None:
         directory = self._directory / f"dns-{self._serial}"
-        self._server = start_knot(directory, {ZONE: self._text()}, address=self.address)
+        self._server = start("knot", directory, {ZONE: self._text()}, address=self.address)
 
     def stop(self) -> None:
         if self._server is not None:

@@ -8,16 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 
 import dns.flags
 import dns.message
 import dns.query
 import pytest
 
-from bench.peers.nameservers import NameServer, free_address, start_bind, start_knot, start_pdns
+from bench.peers.nameservers import KINDS, NameServer, free_address, start
 from srv.lookup import Answer, Lookup, Outcome, Target
 from srv.resolver import Resolver
 
@@ -78,10 +77,6 @@ M1 = Target(f"m1.{ZONE}", 3306, 0, 100, ("192.0.2.1",))
 M2 = Target(f"m2.{ZONE}", 3307, 1, 50, ("192.0.2.2", "2001:db8::2"))
 FAR = Target(f"far.{OTHER}", 3306, 0, 100, ("192.0.2.77",))
 
-KINDS: Mapping[str, Callable[..., NameServer]] = MappingProxyType(
-    {"bind": start_bind, "knot": start_knot, "pdns": start_pdns}
-)
-
 
 @pytest.fixture(scope="session")
 def servers(peers: Path) -> Iterator[dict[str, NameServer]]:
@@ -90,13 +85,13 @@ def servers(peers: Path) -> Iterator[dict[str, NameServer]]:
     with tempfile.TemporaryDirectory(prefix="fl-dns-", dir="/tmp") as name:
         directory = Path(name)
         try:
-            for kind, start in KINDS.items():
-                running[kind] = start(directory / kind, {ZONE: RECORDS})
-            running["other"] = start_knot(directory / "other", {OTHER: OTHER_RECORDS})
+            for kind in KINDS:
+                running[kind] = start(kind, directory / kind, {ZONE: RECORDS})
+            running["other"] = start("knot", directory / "other", {OTHER: OTHER_RECORDS})
             forwards = {ZONE: running["knot"].address, OTHER: running["other"].address, "dead.test": free_address()}
-            running["recursive"] = start_bind(
+            running["recursive"] = start(
+                "bind",
                 directory / "recursive",
-                {},
                 options="recursion yes; allow-query { any; }; empty-zones-enable no; resolver-query-timeout 1000;",
                 config="\n".join(
                     f'zone "{zone}" {{ type forward; forward only; forwarders {{ {host} port {port}; }}; }};'
@@ -105,8 +100,8 @@ def servers(peers: Path) -> Iterator[dict[str, NameServer]]:
                 ready=ZONE,
             )
             broken = {"ok.test": OTHER_RECORDS.replace(OTHER, "ok.test"), "broken.test": "this is no zone\n"}
-            for kind, start in (("bind", start_bind), ("knot", start_knot)):
-                running[f"broken {kind}"] = start(directory / f"broken-{kind}", broken, ready="ok.test")
+            for kind in ("bind", "knot"):
+                running[f"broken {kind}"] = start(kind, directory / f"broken-{kind}", broken, ready="ok.test")
             yield running
         finally:
             for one in running.values():
@@ -252,7 +247,7 @@ def test_a_frozen_server_beside_one_that_answers(servers: dict[str, NameServer],
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_name_server_at_an_ipv6_address(tmp_path: Path, servers: dict[str, NameServer], kind: str) -> None:
-    there = KINDS[kind](tmp_path / kind, {ZONE: RECORDS}, address=free_address("::1"))
+    there = start(kind, tmp_path / kind, {ZONE: RECORDS}, address=free_address("::1"))
     try:
         assert len(targets(look(f"_mysql._tcp.many.{ZONE}", there))) == MANY
     finally:
@@ -261,7 +256,7 @@ def test_a_name_server_at_an_ipv6_address(tmp_path: Path, servers: dict[str, Nam
 
 def test_a_server_that_is_gone_is_known_at_once_and_the_next_is_asked(servers: dict[str, NameServer]) -> None:
     with tempfile.TemporaryDirectory(prefix="fl-dns-", dir="/tmp") as directory:
-        gone = start_knot(Path(directory) / "gone", {ZONE: RECORDS})
+        gone = start("knot", Path(directory) / "gone", {ZONE: RECORDS})
         assert look(NAME, gone).outcome is Outcome.ANSWER
         gone.stop()
     began = time.monotonic()
@@ -273,8 +268,8 @@ def test_a_server_that_is_gone_is_known_at_once_and_the_next_is_asked(servers: d
 def test_the_command_searches_as_resolv_conf_says(servers: dict[str, NameServer], tmp_path: Path) -> None:
     """`fairlead resolve` on a machine whose resolv.conf names a real server on port 53."""
     address = ("127.0.53.53", 53)
-    knot = start_knot(
-        tmp_path / "knot", {ZONE: RECORDS.replace("_mysql._tcp ", "_mysql._tcp.orders ")}, address=address
+    knot = start(
+        "knot", tmp_path / "knot", {ZONE: RECORDS.replace("_mysql._tcp ", "_mysql._tcp.orders ")}, address=address
     )
     conf = tmp_path / "resolv.conf"
 

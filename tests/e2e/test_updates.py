@@ -63,7 +63,7 @@ def peers() -> Path:
 def server(request: pytest.FixtureRequest, peers: Path) -> Iterator[DynamicServer]:
     """One of the three, running, with its zone as an administrator made it."""
     with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name:
-        one = DynamicServer(request.param, peers, Path(name) / "s", ZONE, key=KEY, outsider=OUTSIDER)
+        one = DynamicServer(request.param, Path(name) / "s", ZONE, key=KEY, outsider=OUTSIDER)
         one.start()
         try:
             yield one
@@ -238,7 +238,7 @@ async def test_what_is_set_wrong_is_said_clearly_and_changes_nothing(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    silent = server.program == "powerdns"  # it does not tell what is wrong with a signature
+    silent = server.program == "pdns"  # it does not tell what is wrong with a signature
     before = server.serial()
     zone = with_primary(1)
     match fault:

@@ -220,3 +220,24 @@ async def test_a_final_dot_is_for_the_resolver() -> None:
     async with watching(names, domain=f"{DOMAIN}.") as (watcher, _):
         assert set(names.asked) == {f"{CLASSIC}.", f"{X}."}
         assert set(watcher.names) == {CLASSIC, X}
+
+
+async def test_a_look_that_ends_while_everything_does_starts_nothing() -> None:
+    names = Names(target("a", 1, "127.0.0.2", "127.0.0.3"), ttl=3600)
+    watch = Recording()
+    watcher = Watcher(DOMAIN, names, watch, floor=0.01, ceiling=60, keep_last_good=60)
+    task = asyncio.create_task(watcher.run())
+    await until(lambda: bool(watch.given), "both names are answered")
+    task.cancel()
+    ended: list[BaseException | None] = []
+
+    def observe() -> None:  # between the cancelling and the end of what it cancels
+        try:
+            watcher.observed(lost(watch))
+        except RuntimeError as exc:
+            ended.append(exc)
+
+    asyncio.get_running_loop().call_soon(observe)
+    await asyncio.wait([task])
+    assert ended == []
+    assert not watcher._finding

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from collections import Counter
 
 import dns.edns
 import dns.flags
@@ -76,7 +78,7 @@ def test_an_existing_name_without_data_has_the_soa(zone: Zone) -> None:
     reply = ask(zone, f"m1.{DOMAIN}.", "AAAA")
     assert reply.rcode() == dns.rcode.NOERROR
     assert not reply.answer
-    soa = f"{DOMAIN}. 1 IN SOA ns.{DOMAIN}. hostmaster.{DOMAIN}. 7 20 5 3600 1"
+    soa = f"{DOMAIN}. 1 IN SOA ns.{DOMAIN}. hostmaster.{DOMAIN}. 7 20 5 90 1"
     assert lines(reply.authority) == [soa]
     assert reply.flags & dns.flags.AA
 
@@ -245,6 +247,20 @@ def test_responses_and_scraps_are_dropped(zone: Zone) -> None:
 def test_a_label_with_a_dot_in_it_is_not_a_name_below(zone: Zone) -> None:
     wire = struct.pack("!HHHHHH", 5, 0, 1, 0, 0, 0) + b"\x06x.demo\x08fairlead\x04test\x00" + struct.pack("!HH", 1, 1)
     assert react({zone.origin: zone}, wire, over_tcp=False).rcode is Rcode.REFUSED
+
+
+def test_members_come_in_any_order_each_as_often(zone: Zone) -> None:
+    wire = dns.message.make_query(SERVICE, "SRV").to_wire()
+    rng, firsts, orders = random.Random(1), Counter[str](), set()
+    for _ in range(3000):
+        reply = react({zone.origin: zone}, wire, over_tcp=False, rng=rng).reply
+        assert reply is not None
+        message = dns.message.from_wire(reply, one_rr_per_rrset=True)
+        order = [str(rrset[0].target).partition(".")[0] for rrset in message.answer]
+        firsts[order[0]] += 1
+        orders.add(tuple(order))
+    assert len(orders) == 6
+    assert all(900 < firsts[label] < 1100 for label in ("m1", "m2", "m3"))
 
 
 MUTATED = build_zone(DOMAIN, [ZoneMember("m1", ("192.0.2.1",), 3306, 33060, frozenset({Part.PRIMARY}))], serial=1)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Never
+from typing import Any, Never
 
 import pytest
 
-from srv.controller import Controller
+from srv.controller import Controller, run_until_stopped
 from srv.desired import Desired
 from srv.publisher import PublishError
 from srv.source import Wants
-from srv.zone import Part, Zone, ZoneMember
+from srv.zone import SERIAL_MODULUS, Part, Zone, ZoneMember, is_newer
 
 M1 = ZoneMember("m1", ("192.0.2.1",), 3306, 33060, frozenset({Part.PRIMARY}))
 ORDERS, PARTS = Desired("orders.test", (M1,)), Desired("parts.test", (M1,))
@@ -71,7 +75,7 @@ def test_each_change_is_published_once_and_raises_that_zones_serial() -> None:
     controller = Controller([], [one, other], now=lambda: 1000.0)
     for desired in (ORDERS, ORDERS, PARTS, replace(ORDERS, ttl=9), replace(ORDERS, ttl=9)):
         controller.want(desired)
-    assert one.told == other.told == [("orders.test", 1000), ("parts.test", 1000), ("orders.test", 1001)]
+    assert one.told == other.told == [("orders.test", 10000), ("parts.test", 10000), ("orders.test", 10001)]
     assert [zone.origin for zone in controller.zones] == ["orders.test", "parts.test"]
 
 
@@ -83,7 +87,39 @@ def test_a_cluster_that_comes_back_does_not_use_a_serial_again() -> None:
     controller.drop("orders.test")
     assert controller.zones == ()
     controller.want(replace(ORDERS, ttl=9))
-    assert one.told == [("orders.test", 1000), ("orders.test", None), ("orders.test", 1001)]
+    assert one.told == [("orders.test", 10000), ("orders.test", None), ("orders.test", 10001)]
+
+
+def test_a_restart_soon_after_some_changes_does_not_go_back() -> None:
+    one, clock = Recorder(), 1.8e9
+    before = Controller([], [one], now=lambda: clock)
+    for ttl in range(1, 7):
+        before.want(replace(ORDERS, ttl=ttl))
+    clock += 3
+    Controller([], [one], now=lambda: clock).want(replace(ORDERS, ttl=3))
+    serials = [serial for _, serial in one.told if serial is not None]
+    assert len(serials) == 7
+    assert all(is_newer(later, earlier) for earlier, later in itertools.pairwise(serials))
+    assert all(0 < serial < SERIAL_MODULUS for serial in serials)
+
+
+def test_dropped_clusters_are_remembered_only_while_their_serials_are_ahead() -> None:
+    clock = 1000.0
+    controller = Controller([], [Recorder()], now=lambda: clock)
+    for number in range(100):
+        controller.want(replace(ORDERS, domain=f"c{number}.test"))
+        controller.drop(f"c{number}.test")
+        clock += 1
+    assert len(controller._last_serials) == 1
+
+
+def test_a_domain_is_dropped_however_it_is_spelled() -> None:
+    one = Recorder()
+    controller = Controller([], [one], now=lambda: 1000.0)
+    controller.want(replace(ORDERS, domain="Orders.Test."))
+    controller.drop("ORDERS.test.")
+    assert controller.zones == ()
+    assert one.told == [("orders.test", 10000), ("orders.test", None)]
 
 
 def test_what_cannot_be_published_leaves_what_was(caplog: pytest.LogCaptureFixture) -> None:
@@ -91,7 +127,7 @@ def test_what_cannot_be_published_leaves_what_was(caplog: pytest.LogCaptureFixtu
     controller = Controller([], [one], now=lambda: 1000.0)
     controller.want(ORDERS)
     controller.want(replace(ORDERS, members=(M1, M1)))
-    assert one.told == [("orders.test", 1000)]
+    assert one.told == [("orders.test", 10000)]
     assert "zone-refused domain=orders.test" in caplog.text
 
 
@@ -124,11 +160,11 @@ def test_a_domain_is_its_first_speakers_until_it_drops_it(caplog: pytest.LogCapt
     for _ in range(3):
         controller.voice(second).want(replace(ORDERS, ttl=9))
     controller.voice(second).drop("orders.test")
-    assert one.told == [("orders.test", 1000)]
+    assert one.told == [("orders.test", 10000)]
     assert caplog.text.count("zone-refused domain=orders.test") == 1
     controller.voice(first).drop("orders.test")
     controller.voice(second).want(replace(ORDERS, ttl=9))
-    assert one.told == [("orders.test", 1000), ("orders.test", None), ("orders.test", 1001)]
+    assert one.told == [("orders.test", 10000), ("orders.test", None), ("orders.test", 10001)]
 
 
 async def test_publishers_wait_for_all_sources_that_have_something_to_say() -> None:
@@ -146,3 +182,22 @@ async def test_publishers_wait_for_all_sources_that_have_something_to_say() -> N
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def test_a_second_signal_does_not_disturb_the_ending(until: Callable[..., Any]) -> None:
+    class Careful(Recorder):
+        closing = False
+
+        async def close(self) -> None:
+            self.closing = True
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)  # the signal comes meanwhile
+            await super().close()
+
+    one = Careful()
+    task = asyncio.create_task(run_until_stopped(Controller([Says(ORDERS)], [one])))
+    await until(lambda: one.started)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(task, 10) is signal.SIGTERM
+    assert one.closing
+    assert one.ended

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from srv import hosts, listed
+from srv import listed
 from srv.desired import Desired
 from srv.listed import ListedClusters
 from srv.listing import DocumentError, read_listing
@@ -166,22 +166,6 @@ async def test_a_file_that_comes_later(until: Callable[..., Any], tmp_path: Path
         await asyncio.sleep(0)
         path.write_text(entry("m1"))
         await until(lambda: heard.last == {"db.test": ["m1 192.0.2.1"]})
-
-
-async def test_no_more_than_a_few_hosts_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    running, most = 0, 0
-
-    async def slow(host: str) -> tuple[str, ...]:
-        nonlocal running, most
-        running, most = running + 1, max(most, running + 1)
-        await asyncio.sleep(0)
-        running -= 1
-        return (host,)
-
-    monkeypatch.setattr(hosts, "locate", slow)
-    found = await asyncio.gather(*map(hosts.Hosts().locate, [f"db{n}" for n in range(100)]))
-    assert len(found) == 100
-    assert most == hosts.LOOKUPS
 
 
 async def test_hosts_are_looked_up_again(until: Callable[..., Any], tmp_path: Path, monkeypatch: Any) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import dns.asyncquery
@@ -15,12 +16,12 @@ import dns.message
 import dns.rcode
 import pytest
 
-from bench.peers.zone_servers import free_port
+from bench.peers.nameservers import free_address
 from srv import datagrams, notification
 from srv.allowance import Limits
 from srv.answers import Reaction
 from srv.desk import Desk
-from srv.records import Rcode
+from srv.records import Kind, Rcode, RRset, SrvRecord
 from srv.server import ListenError, Server
 from srv.zone import Zone, ZoneMember, build_zone
 
@@ -130,7 +131,7 @@ async def test_a_client_that_pipelines_takes_turns_with_the_others(
         at.append(turns)
         return Reaction(b"reply", Rcode.NOERROR)
 
-    monkeypatch.setattr(Desk, "answer_message", react)
+    monkeypatch.setattr(Desk, "answer", react)
     server = await start()
     _, writer = await connect(server)
     writer.write(b"\x00\x0cAAAAAAAAAAAA" * 500)
@@ -152,7 +153,7 @@ async def test_a_connection_that_was_cut_is_not_written_to(start: Start, until: 
         calls.append(1)
         return Reaction(b"reply", Rcode.NOERROR)
 
-    monkeypatch.setattr(Desk, "answer_message", cut)
+    monkeypatch.setattr(Desk, "answer", cut)
     server = await start()
     reader, writer = await connect(server)
     writer.write(b"\x00\x0cAAAAAAAAAAAA" * 3)
@@ -177,11 +178,11 @@ async def test_a_client_that_does_not_read_is_cut_and_nobody_waits_for_it(
 ) -> None:
     answered: list[int] = []
 
-    def large(*_: object) -> Reaction:
+    def large(*_: object, **__: object) -> Reaction:
         answered.append(1)
         return Reaction(bytes(60_000), Rcode.NOERROR)
 
-    monkeypatch.setattr(Desk, "answer_message", large)
+    monkeypatch.setattr(Desk, "answer", large)
     server = await start(idle_timeout=0.2)
     deaf = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -256,7 +257,7 @@ async def test_a_port_in_use_is_refused_by_name(start: Start, zone: Zone) -> Non
 
 async def test_a_udp_port_in_use_is_refused_and_nothing_kept(zone: Zone) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", free_port("127.0.0.1")))  # a port that only UDP has
+        taken.bind(free_address())  # a port that only UDP has
         address = taken.getsockname()
         other = Server([("127.0.0.1", 0), address], [zone])
         with pytest.raises(ListenError, match="over UDP"):
@@ -294,7 +295,7 @@ def swarm(count: int, host: str) -> list[socket.socket]:
     return sockets
 
 
-FLOODER = "127.7.7.7"  # of another /24 than the honest client
+FLOODER = "127.0.0.2"  # a neighbour of the honest client
 
 
 @pytest.fixture
@@ -323,6 +324,45 @@ async def test_beyond_its_allowance_a_source_is_sent_to_tcp_or_not_answered(
         dns.message.make_query(SERVICE, "SRV"), host, port=port, source=FLOODER, timeout=PATIENCE
     )
     assert over_tcp.answer
+
+
+async def test_large_answers_are_not_sent_wherever_one_likes(start: Start, until: Any, no_filter: None) -> None:
+    server = await start(limits=Limits(large=5.0))
+    members = [ZoneMember(f"m{n}", (f"192.0.2.{n}", f"2001:db8::{n}"), 3306, 33060) for n in range(1, 10)]
+    server.publish(build_zone(DOMAIN, members, serial=1))
+    query = dns.message.make_query(SERVICE, "SRV", use_edns=0, payload=1232).to_wire()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder:
+        flooder.bind((FLOODER, 0))
+        flooder.setblocking(False)
+        for _ in range(50):
+            flooder.sendto(query, server.addresses[0])
+        await until(lambda: server.counts["udp NOERROR"] == 50)
+        replies = [flooder.recv(4096) for _ in range(50)]
+    large = [reply for reply in replies if len(reply) > Limits().large_factor * len(query)]
+    assert 5 <= len(large) <= 10  # those a second later among them
+    assert server.counts["udp too large"] == 50 - len(large)
+    assert all(len(reply) <= len(query) and reply[2] & 2 for reply in replies if reply not in large)
+    assert len((await ask(server)).answer[0]) == 9  # another source
+    host, port = server.addresses[0]
+    asked = dns.message.make_query(SERVICE, "SRV")
+    over_tcp = await dns.asyncquery.tcp(asked, host, port=port, source=FLOODER, timeout=PATIENCE)
+    assert len(over_tcp.answer[0]) == 9
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_zone_that_cannot_be_written_costs_nobody_else_an_answer(
+    start: Start, tcp: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    server = await start()
+    broken = RRset("x.broken.test", Kind.SRV, 5, (SrvRecord(0, 70_000, 3306, "m1.broken.test"),))
+    server.publish(replace(build_zone("broken.test", [], serial=1), rrsets=(broken,)))
+    assert (await ask(server, "x.broken.test.", tcp=tcp)).rcode() == dns.rcode.SERVFAIL
+    assert (await ask(server, tcp=tcp)).answer
+    assert "bad-packet" not in caplog.text
+    assert caplog.text.count("cannot-answer") == 1
+    assert faults == []
 
 
 async def test_junk_beyond_the_allowance_is_not_answered(start: Start, until: Any, no_filter: None) -> None:
@@ -394,7 +434,7 @@ async def test_closing_does_not_wait_for_a_query_whose_turn_has_not_come(start: 
 
 
 async def test_secondaries_alone_get_the_zone_and_are_not_paced(start: Start) -> None:
-    server = await start(transfer_to=["127.7.7.0/24"], limits=Limits(queries=1.0, connections=1.0))
+    server = await start(transfer_to=["127.0.0.2/31"], limits=Limits(queries=1.0, connections=1.0))
     host, port = server.addresses[0]
     for _ in range(5):
         query = dns.message.make_query(f"{DOMAIN}.", "AXFR")

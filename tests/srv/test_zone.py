@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from srv.records import AddressRecord, Kind, SoaRecord, SrvRecord
@@ -132,6 +134,26 @@ def test_negative_ttl_is_short(zone: Zone) -> None:
 def test_impossible_members(label: str, addresses: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         ZoneMember(label, addresses, 3306, None)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "complaint"),
+    [
+        ({"classic_port": 65536}, "port 65536"),
+        ({"classic_port": 0}, "port 0"),
+        ({"x_port": -1}, "port -1"),
+        ({"weight": 65536}, "weight 65536"),
+        ({"weight": -1}, "weight -1"),
+        ({"priority": -1}, "priority -1"),
+    ],
+)
+def test_numbers_that_no_record_can_have(numbers: dict[str, int], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        replace(ZoneMember("m1", ("192.0.2.1",), 3306, 33060), **numbers)
+
+
+def test_sets_without_records_are_not_there(zone: Zone) -> None:
+    assert all(rrset.records for rrset in (*zone.rrsets, *build_zone(DOMAIN, [], serial=1).rrsets))
 
 
 def test_impossible_zones() -> None:

@@ -8,7 +8,7 @@ import dns.zone
 import pytest
 
 from bench.peers.dns_answers import parse_dnsperf, unusual, usual, zone
-from bench.peers.zone_servers import KINDS, Place, zone_text
+from bench.peers.zone_files import zone_text
 from bench.sandbox.errors import SandboxError
 
 SAID = """
@@ -55,10 +55,3 @@ def test_questions() -> None:
     some = list(itertools.islice(unusual(zones), 100))
     assert len(set(some)) == 100
     assert sum(line.startswith("x") for line in some) == 10
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_configuration_names_zones_and_primary(kind: str) -> None:
-    text = KINDS[kind].configuration(Place("127.0.0.2", 5300), ["a.test", "b.test"], Place("127.0.0.1", 5353))
-    for part in ("a.test", "b.test", "127.0.0.2", "5300", "127.0.0.1", "5353"):
-        assert part in text
