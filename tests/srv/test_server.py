@@ -307,7 +307,7 @@ def no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_beyond_its_allowance_a_source_is_sent_to_tcp_or_not_answered(
     start: Start, until: Any, no_filter: None
 ) -> None:
-    server = await start(limits=Limits(packets=0.001, packet_burst=10.0))
+    server = await start(limits=Limits(packets=0.001, packet_burst=10.5))
     query = dns.message.make_query(SERVICE, "SRV").to_wire()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder:
         flooder.bind((FLOODER, 0))
