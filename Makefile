@@ -46,9 +46,10 @@ lint: venv ## ruff: format and rules
 	@$(HERE) $(BIN)/ruff check --quiet .
 
 .PHONY: types
-types: venv ## mypy, strict, over all shipped packages
-	@echo 'types: all shipped packages'
+types: venv ## mypy, strict over all shipped packages, and over the tests
+	@echo 'types: all shipped packages, and the tests'
 	@$(HERE) $(BIN)/mypy
+	@$(HERE) $(BIN)/mypy --explicit-package-bases tests
 
 .PHONY: layers
 layers: venv ## import-linter: who may import whom

@@ -42,7 +42,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 async def group(timing: Timing) -> AsyncIterator[tuple[Watch, list[FakeGroupMember]]]:
     """Three members, mysql-0 the primary, and a watch that has seen them."""
     async with AsyncExitStack() as stack:
-        members = [await stack.enter_async_context(FakeGroupMember(n)) for n in range(3)]  # type: ignore[arg-type]
+        members = [await stack.enter_async_context(FakeGroupMember(n)) for n in range(3)]
         for one in members:
             one.say(UP0, writable=one.number == 0)
         watch = Watch(ACCESS, timing=timing)

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from cluster.access import Access
 from cluster.members import Endpoint, Member
 from cluster.observations import Observation, Outcome, Report
-from cluster.probe import Access
 from cluster.watch import Watch
 from router.watcher import HINT_CEILING, Watcher, addresses_of, pair
 from srv import lookup as dns

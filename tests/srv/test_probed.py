@@ -16,8 +16,9 @@ from cluster.observations import Outcome as Look
 from cluster.topology import MemberStatus, Topology, Trust, UnlistedMember
 from srv import probed
 from srv.controller import Controller
+from srv.hosts import locate
 from srv.lookup import Lookup, Outcome
-from srv.probed import ProbedGroup, Settings, locate
+from srv.probed import ProbedGroup, Settings
 from srv.publication import Known
 from srv.resolver import Resolver
 from srv.server import ListenError, Server

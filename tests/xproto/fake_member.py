@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Self
 
 from xproto.codec import decode_client, encode_server
 from xproto.errors import ServerError
@@ -129,7 +130,7 @@ class FakeMember:
         self._script = script or self.serve
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> FakeMember:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.host, self.port = self._server.sockets[0].getsockname()[:2]
         return self
