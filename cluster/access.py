@@ -6,7 +6,6 @@ import errno
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from cluster.observations import Outcome
@@ -93,13 +92,6 @@ DETAIL_CHARACTERS = 300  # of an error's words that are kept: MySQL's longest me
 FAILURES = (ServerError, RemoteProtocolError, OSError, UnicodeError, AnswerError)
 
 
-class AskOver(Enum):
-    """What members are asked over."""
-
-    BY_MEMBER = "by-member"  # the X Protocol, where a record names its port
-    CLASSIC = "classic"
-
-
 @dataclass(frozen=True, slots=True)
 class Access:
     """How probes get in. Without a login they can only tell that something is alive."""
@@ -107,7 +99,6 @@ class Access:
     login: Login | None
     tls: TlsMode = TlsMode.PREFERRED
     ssl_context: ssl.SSLContext | None = None
-    over: AskOver = AskOver.BY_MEMBER
 
 
 def make_access(

@@ -8,6 +8,7 @@ account may read them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cluster.observations import GaleraNode, Report
 from cluster.questions import MISREAD, AnswerError
@@ -26,6 +27,7 @@ _STATUS = (
     "WSREP_LOCAL_STATE",
     "WSREP_LOCAL_STATE_COMMENT",
     "WSREP_READY",
+    "WSREP_REPLICATED",
     "THREADS_RUNNING",
     "UPTIME",
 )
@@ -38,6 +40,7 @@ _VARIABLES = (
     "WSREP_DIRTY_READS",
     "WSREP_ON",
     "WSREP_PROVIDER",
+    "WSREP_REJECT_QUERIES",
 )
 
 
@@ -50,6 +53,8 @@ def _ask(table: str, names: Sequence[str]) -> str:
 ASK_MARIADB = f"{_ask('GLOBAL_STATUS', _STATUS)} UNION ALL {_ask('GLOBAL_VARIABLES', _VARIABLES)}"
 #: What a node reports as its `wsrep_cluster_conf_id` while it belongs to no primary component: -1, without a sign.
 NO_COMPONENT = 2**64 - 1
+#: In `wsrep_incoming_addresses`, for a node whose address was not set.
+NOT_TOLD = "AUTO"
 
 
 def read_mariadb(rows: Iterable[Sequence[object]]) -> Report:
@@ -65,14 +70,14 @@ def read_mariadb(rows: Iterable[Sequence[object]]) -> Report:
         said = {str(name).upper(): str(value) for name, value in rows}
         galera = _node(said) if _replicates(said) else None
         return Report(
-            uuid=said["WSREP_GCOMM_UUID"] if galera else f"{said['HOSTNAME']}:{said['PORT']}",
+            uuid=said["WSREP_GCOMM_UUID"] if galera and galera.connected else f"{said['HOSTNAME']}:{said['PORT']}",
             read_only=_is_on(said["READ_ONLY"]),
             offline_mode=False,  # MariaDB knows no such thing
             group_name="",
             view_id=None,
             rows=(),
             single_primary=False,
-            queued=int(said["WSREP_LOCAL_RECV_QUEUE"]) if galera else 0,
+            queued=int(said.get("WSREP_LOCAL_RECV_QUEUE", 0)),
             version=said["VERSION"],
             load=int(said["THREADS_RUNNING"]),
             galera=galera,
@@ -86,7 +91,10 @@ def _replicates(said: dict[str, str]) -> bool:
 
 
 def _node(said: dict[str, str]) -> GaleraNode:
+    if "WSREP_CLUSTER_STATUS" not in said:  # the provider is not loaded: not yet, or as the server ends no longer
+        return GaleraNode("", None, False, connected=False, ready=False, local_state=0, state_comment="no provider")
     conf_id = int(said["WSREP_CLUSTER_CONF_ID"])
+    parts = (part.strip() for part in said["WSREP_INCOMING_ADDRESSES"].split(","))
     return GaleraNode(
         state_uuid=said["WSREP_CLUSTER_STATE_UUID"],
         conf_id=None if conf_id == NO_COMPONENT else conf_id,
@@ -96,12 +104,30 @@ def _node(said: dict[str, str]) -> GaleraNode:
         local_state=int(said["WSREP_LOCAL_STATE"]),
         state_comment=said["WSREP_LOCAL_STATE_COMMENT"],
         size=int(said["WSREP_CLUSTER_SIZE"]),
-        index=int(said["WSREP_LOCAL_INDEX"]) if said["WSREP_LOCAL_INDEX"].isdigit() else None,
-        addresses=tuple(part.strip() for part in said["WSREP_INCOMING_ADDRESSES"].split(",")),
+        index=int(said["WSREP_LOCAL_INDEX"]) if said["WSREP_LOCAL_INDEX"].isdecimal() else None,
+        addresses=tuple("" if part == NOT_TOLD else part for part in parts),
         desync=_is_on(said["WSREP_DESYNC"]),
         dirty_reads=_is_on(said.get("WSREP_DIRTY_READS", "OFF")),
+        rejects=said.get("WSREP_REJECT_QUERIES", "NONE") != "NONE",
         uptime=int(said["UPTIME"]),
+        replicated=int(said["WSREP_REPLICATED"]),
     )
+
+
+def compare(report: Report, before: Report | None, seconds: float) -> Report:
+    """A node's report with what only two looks tell: what is written there, and for how long it is as it is.
+
+    Args:
+        report: the later one.
+        before: the one that came before it; without one, or after a restart, there is nothing to compare.
+        seconds: between the two, more than 0.
+    """
+    node, was = report.galera, before.galera if before else None
+    if node is None or was is None or before is None or before.uuid != report.uuid:
+        return report
+    written = max(0, node.replicated - was.replicated) / seconds
+    in_state = was.in_state + seconds if node.local_state == was.local_state else 0.0
+    return replace(report, galera=replace(node, written=written, in_state=in_state))
 
 
 def _is_on(value: str) -> bool:

@@ -131,7 +131,11 @@ class GaleraNode:
     `state_uuid` and `conf_id` name the component, None where it belongs to none that is primary. `primary`: its
     component has a majority (`wsrep_cluster_status`). `local_state`: 1 joining, 2 donor or desynced, 3 joined, 4
     synced. `size` and `addresses`: of its component, each address empty where a node tells none; `index`: its own place
-    among them. `uptime`: whole seconds since the server started.
+    among them. `rejects`: it refuses statements (`wsrep_reject_queries`).
+
+    Measurements: `uptime`: whole seconds since the server started. `replicated`: how many writesets began on it since;
+    `written`: the same for each second between the two latest looks. `in_state`: for how many seconds of looks
+    `local_state` has been the same.
     """
 
     state_uuid: str
@@ -146,7 +150,16 @@ class GaleraNode:
     addresses: tuple[str, ...] = ()
     desync: bool = False
     dirty_reads: bool = False
+    rejects: bool = False
     uptime: int = 0
+    replicated: int = 0
+    written: float = 0.0
+    in_state: float = 0.0
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """Everything but measurements."""
+        return _facts_of_node(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +194,8 @@ class Report:
     @property
     def facts(self) -> tuple[object, ...]:
         """Everything but measurements, which differ from look to look where there is work."""
-        return (*_facts_of_report(self), self.replication.facts if self.replication else None)
+        kinds = (self.replication, self.galera)
+        return (*_facts_of_report(self), *(one.facts if one else None for one in kinds))
 
     @property
     def flavour(self) -> Flavour:
@@ -196,7 +210,8 @@ def _all_but(kind: type, *names: str) -> Callable[[object], tuple[object, ...]]:
 
 
 _facts_of_channel = _all_but(Channel, "waiting", "lag", "silent")
-_facts_of_report = _all_but(Report, "queued", "lag", "load", "replication")
+_facts_of_report = _all_but(Report, "queued", "lag", "load", "replication", "galera")
+_facts_of_node = _all_but(GaleraNode, "uptime", "replicated", "written", "in_state")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from cluster.access import Access, AskOver
+from cluster.access import Access
 from cluster.classic_probe import ClassicProbe
 from cluster.members import Member
 from cluster.observations import Observation
@@ -62,8 +62,7 @@ def make_probe(
     on_notice: Callable[[Notice], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Probe:
-    """Make the probe that suits a member: over the X Protocol where it has that and nothing else is wanted."""
-    classic = access.over is AskOver.CLASSIC or (member.x is None and member.classic is not None)
-    if classic:
+    """Make the probe that suits a member: over the X Protocol, or the classic one where it has only that."""
+    if member.x is None and member.classic is not None:
         return ClassicProbe(member, access, timeout=timeout, on_notice=on_notice, clock=clock)
     return XProbe(member, access, timeout=timeout, on_notice=on_notice, clock=clock)

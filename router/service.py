@@ -12,11 +12,9 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import Enum
 
-from cluster.access import Access, AskOver
-from cluster.flavours import Flavour
+from cluster.access import Access
 from cluster.observations import Observation, Outcome
 from cluster.watch import Timing, Watch
 from router.admin import Admin
@@ -180,7 +178,7 @@ def _watcher(cluster: ClusterSettings, access: Access, looks: Looks) -> Watcher:
         watcher.observed(seen)
 
     watch = Watch(
-        replace(access, over=AskOver.CLASSIC if cluster.policy.flavour is Flavour.GALERA else AskOver.BY_MEMBER),
+        access,
         timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
         policy=cluster.policy,
         on_observation=observed,

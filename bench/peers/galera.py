@@ -214,6 +214,8 @@ class Galera:
                 with suppress(StatementError):
                     self.sql(name, "SET GLOBAL wsrep_desync = OFF", "SET GLOBAL read_only = OFF")
                 with suppress(StatementError):
+                    self.sql(name, "SET GLOBAL wsrep_reject_queries = NONE")
+                with suppress(StatementError):
                     self.sql(name, "SET GLOBAL wsrep_dirty_reads = OFF")
             else:
                 self._launch(name, bootstrap=False)
@@ -313,16 +315,10 @@ class Galera:
             if state.exists():
                 state.write_text(state.read_text().replace("safe_to_bootstrap: 0", "safe_to_bootstrap: 1"))
             arguments.append("--wsrep-new-cluster")
-        environment = {
-            "PATH": f"{SYSTEM_PATH}:/srv/bin",
-            "LC_ALL": "C.UTF-8",
-            "TMPDIR": "/srv/tmp",
-            MARK: self._mark(name),
-        }
         if state.exists() and _UNCLEAN in state.read_text():
             arguments.append(f"--wsrep-start-position={self._recovered_position(name)}")
         argv = [*self._network.enter(self._record, name), *self._enter(name), *arguments]
-        self._servers[name] = spawn(argv, environment, directory / "error.log")
+        self._servers[name] = spawn(argv, self._environment(name), directory / "error.log")
 
     def _given_up(self, name: str) -> bool:
         """Whether no other node lists this one."""

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from cluster.diagnosis import diagnose
 from cluster.evidence import Policy, QuorumPolicy
 from cluster.flavours import Flavour
-from cluster.galera_questions import ASK_MARIADB, NO_COMPONENT, read_mariadb
+from cluster.galera_questions import ASK_MARIADB, NO_COMPONENT, compare, read_mariadb
+from cluster.galera_rules import DONOR_GRACE
 from cluster.members import Endpoint, Member, Role, State
 from cluster.observations import GaleraNode, Observation, Outcome, Report
 from cluster.questions import AnswerError
 from cluster.topology import Topology, Trust
 
 NOW = 1000.0
+VARIABLES = ("WSREP_DESYNC", "WSREP_DIRTY_READS", "WSREP_ON", "WSREP_PROVIDER", "WSREP_REJECT_QUERIES")
 P, S = Role.PRIMARY, Role.SECONDARY
 MEMBERS = [Member(f"galera-{n}.db.test", Endpoint(f"10.0.0.{n}", 3306), None) for n in range(3)]
 ALL = (0, 1, 2)
@@ -39,6 +41,10 @@ def says(
     primary: bool = True,
     desync: bool = False,
     dirty_reads: bool = False,
+    connected: bool = True,
+    rejects: bool = False,
+    written: float = 0.0,
+    in_state: float = 0.0,
 ) -> Observation:
     """One node's word: `of` are its component's nodes, `start` counts its restarts; without an uptime 100 s more for
     each number below."""
@@ -46,7 +52,7 @@ def says(
         state_uuid=cluster,
         conf_id=conf if primary else None,
         primary=primary,
-        connected=True,
+        connected=connected,
         ready=ready and primary,
         local_state=state if primary else 0,
         size=len(of) if primary else 1,
@@ -54,6 +60,9 @@ def says(
         addresses=tuple(f"10.0.0.{other}:3306" for other in of),
         desync=desync,
         dirty_reads=dirty_reads,
+        rejects=rejects,
+        written=written,
+        in_state=in_state,
         uptime=uptime or 600 - 100 * n,
     )
     report = Report(f"u{n}.{start}", read_only, False, "", None, (), single_primary=False, galera=node)
@@ -128,7 +137,7 @@ def test_only_synced_nodes_are_offered(state: int, word: str) -> None:
     assert word in topology.members[2].reason
     assert topology.members[2].reason
     assert topology.members[2].state is not State.ONLINE
-    moved = judged(says(0, state=state), says(1), says(2), previous=CALM)
+    moved = judged(says(0, state=state, in_state=DONOR_GRACE), says(1), says(2), previous=CALM)
     assert offers(moved) == {1: P, 2: S}
     assert offers(judged(says(0), says(1), says(2), previous=moved)) == {0: S, 1: P, 2: S}
 
@@ -155,7 +164,7 @@ def test_a_node_that_was_cut_off_is_not_offered_and_says_why() -> None:
     assert (topology.trust, offers(topology)) == (Trust.QUORUM, {1: P, 2: S})
     assert (topology.members[0].state, topology.members[0].reason) == (
         State.OFFLINE,
-        "it belongs to no primary component",
+        "it belongs to no primary component, and refuses statements (wsrep_dirty_reads = OFF)",
     )
 
 
@@ -231,10 +240,12 @@ def test_without_a_primary_component_nobody_is_offered_but_for_dirty_reads() -> 
         assert "wsrep_dirty_reads" in topology.members[2].reason
         dirty = judged(alone(2, dirty_reads=True), *survivor, previous=CALM, policy=Policy(quorum=policy))
         assert offers(dirty) == ({} if policy is QuorumPolicy.NONE else {2: S})
+        rejecting = alone(2, dirty_reads=True, rejects=True)
+        assert offers(judged(rejecting, *survivor, previous=CALM, policy=Policy(quorum=policy))) == {}
 
 
 def test_the_writer_is_the_same_when_a_lost_quorum_returns() -> None:
-    moved = judged(says(0, state=2), says(1), says(2), previous=CALM)
+    moved = judged(says(0, state=3), says(1), says(2), previous=CALM)
     lost = judged(*(alone(n) for n in ALL), previous=moved)
     assert (lost.trust, offers(lost)) == (Trust.NO_QUORUM, {})
     assert offers(judged(*(says(n, conf=9) for n in ALL), previous=lost)) == {0: S, 1: P, 2: S}
@@ -245,13 +256,121 @@ def test_while_nobody_can_be_asked_the_last_known_roles_stay() -> None:
     assert (blind.trust, offers(blind)) == (Trust.BLIND, offers(CALM))
 
 
-def test_a_writer_that_cannot_be_asked_stays_while_the_others_list_it() -> None:
-    slow = judged(fails(0, Outcome.TIMEOUT), says(1), says(2), previous=CALM)
-    assert offers(slow) == {0: P, 1: S, 2: S}
-    assert offers(judged(fails(0), says(1), says(2), previous=CALM)) == {1: P, 2: S}, "it refuses: it is gone"
+@pytest.mark.parametrize("outcome", [Outcome.TOO_MANY, Outcome.DENIED, Outcome.ALIVE])
+def test_a_writer_that_cannot_be_asked_stays_while_the_others_list_it(outcome: Outcome) -> None:
+    unasked = judged(fails(0, outcome), says(1), says(2), previous=CALM)
+    assert offers(unasked) == {0: P, 1: S, 2: S}
     pair = (1, 2)
-    left = judged(fails(0, Outcome.TIMEOUT), says(1, of=pair, conf=8), says(2, of=pair, conf=8), previous=slow)
+    left = judged(fails(0, outcome), says(1, of=pair, conf=8), says(2, of=pair, conf=8), previous=unasked)
     assert offers(left) == {1: P, 2: S}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.TIMEOUT, Outcome.BROKEN])
+def test_a_writer_that_refuses_or_is_silent_is_replaced(outcome: Outcome) -> None:
+    assert offers(judged(fails(0, outcome), says(1), says(2), previous=CALM)) == {1: P, 2: S}
+
+
+def test_a_writer_that_feeds_another_node_stays_for_a_while() -> None:
+    fed = judged(says(0, state=2), says(1, state=2), says(2), previous=CALM)
+    assert offers(fed) == {0: P, 2: S}, "the writer stays, a reader is excluded at once"
+    assert "Donor" in fed.members[0].reason
+    assert offers(judged(says(0), says(1), says(2), previous=fed)) == {0: P, 1: S, 2: S}
+    almost = judged(says(0, state=2, in_state=DONOR_GRACE - 0.1), says(1), says(2), previous=fed)
+    assert offers(almost) == {0: P, 1: S, 2: S}
+    long = judged(says(0, state=2, in_state=DONOR_GRACE), says(1), says(2), previous=fed)
+    assert offers(long) == {1: P, 2: S}
+    others = [says(1, read_only=True), fails(2)]
+    assert offers(judged(says(0, state=2, in_state=99.0), *others, previous=fed)) == {0: P, 1: S}, "nobody else can"
+    for spoilt in ({"rejects": True}, {"read_only": True}, {"start": 1}, {"ready": False}):
+        topology = judged(says(0, state=2, **spoilt), says(1), says(2), previous=fed)  # type: ignore[arg-type]
+        assert offers(topology) == {1: P, 2: S}, spoilt
+
+
+def test_a_node_that_rejects_statements_is_not_offered() -> None:
+    topology = judged(says(0, rejects=True), says(1), says(2, rejects=True), previous=CALM)
+    assert offers(topology) == {1: P}
+    assert "wsrep_reject_queries" in topology.members[2].reason
+
+
+def test_a_node_that_is_not_connected_is_not_offered() -> None:
+    topology = judged(says(0, connected=False), says(1), says(2), previous=CALM)
+    assert offers(topology) == {1: P, 2: S}
+    assert "starts or ends" in topology.members[0].reason
+
+
+def test_a_node_that_is_not_connected_does_not_speak_for_a_component() -> None:
+    assert judged(says(0, connected=False), fails(1), fails(2)).trust is Trust.BLIND
+
+
+def test_a_node_that_is_not_connected_knows_nothing_of_the_others() -> None:
+    ending = judged(says(0, connected=False, primary=False), fails(1), fails(2), previous=CALM)
+    assert (ending.trust, offers(ending)) == (Trust.BLIND, {1: S, 2: S})
+
+
+def test_who_has_known_no_writer_prefers_the_node_that_is_written_to() -> None:
+    moved = judged(says(0, state=3), says(1), says(2), previous=CALM)
+    back = [says(0, written=2.0), says(1, written=40.0), says(2)]
+    assert offers(judged(*back, previous=moved)) == offers(judged(*back)) == {0: S, 1: P, 2: S}
+    busy = judged(fails(0), says(1), says(2, written=9.0), previous=CALM)
+    assert offers(busy) == {1: P, 2: S}, "once a writer was known, all go by the same: who is up longest"
+
+
+def test_without_a_writer_for_a_moment_the_role_returns_to_who_had_it() -> None:
+    moved = judged(says(0, read_only=True), says(1), says(2), previous=CALM)
+    none = judged(*(says(n, read_only=True) for n in ALL), previous=moved)
+    assert offers(none) == {0: S, 1: S, 2: S}
+    assert offers(judged(*(says(n) for n in ALL), previous=none)) == {0: S, 1: P, 2: S}
+
+
+def test_a_change_that_is_seen_half_is_one_component() -> None:
+    pair = (0, 1)
+    last = judged(says(0, uptime=1), says(1, uptime=2), says(2, uptime=900))
+    assert offers(last) == {0: S, 1: S, 2: P}
+    killed = judged(says(0, conf=7), says(1, of=pair, conf=7), fails(2), previous=last)
+    assert (killed.trust, offers(killed)) == (Trust.QUORUM, {0: P, 1: S})
+    full = judged(says(0, conf=7), says(1, of=pair, conf=7), fails(2, Outcome.TOO_MANY), previous=last)
+    assert offers(full) == {0: S, 1: S, 2: P}, "one of them still lists it"
+    joining = judged(says(0, of=pair), says(1), fails(2), previous=judged(says(0, of=pair), says(1, of=pair), fails(2)))
+    assert offers(joining) == {0: P, 1: S}
+
+
+def test_a_component_that_shares_nobody_does_not_supersede() -> None:
+    split = [says(0, of=(0,), conf=9), says(1, of=(1, 2), conf=8), says(2, of=(1, 2), conf=8)]
+    assert offers(judged(*split)) == {1: P, 2: S}
+
+
+def test_of_two_components_that_are_reported_alike_the_larger_wins() -> None:
+    assert offers(judged(says(0, of=(0,)), says(1, of=(1, 2)), fails(2))) == {1: P}
+
+
+def test_a_node_of_another_cluster_is_not_inside_whatever_addresses_are_listed() -> None:
+    topology = judged(says(0, cluster="t", of=(0,), conf=6), says(1, conf=8), says(2, conf=8))
+    assert offers(topology) == {1: P, 2: S}
+    assert topology.members[0].reason == "it belongs to another cluster"
+
+
+def test_a_component_is_not_outlived_where_no_member_was_in_the_one_trusted_last() -> None:
+    strangers = [replace(status.member, name=f"former-{status.member.name}") for status in CALM.members]
+    former = replace(
+        CALM, members=tuple(replace(one, member=m) for one, m in zip(CALM.members, strangers, strict=True))
+    )
+    assert offers(judged(*(says(n, conf=3, at=NOW + 9) for n in ALL), previous=former)) == {0: P, 1: S, 2: S}
+
+
+@pytest.mark.parametrize(("uptime", "trust"), [(30, Trust.QUORUM), (300, Trust.BLIND)])
+def test_one_that_was_never_seen_is_believed_by_when_it_started(uptime: int, trust: Trust) -> None:
+    pair = (0, 1)
+    before = judged(says(0, of=pair, conf=9), says(1, of=pair, conf=9), fails(2))
+    gone = [fails(n, at=NOW + 60) for n in pair]
+    assert judged(*gone, says(2, of=(2,), conf=1, uptime=uptime, at=NOW + 60), previous=before).trust is trust
+
+
+def test_one_that_has_restarted_is_believed_though_others_were_trusted_since() -> None:
+    pair = (1, 2)
+    later = judged(*(says(n, of=pair, conf=8, at=NOW + 30) for n in pair), fails(0, at=NOW + 30), previous=CALM)
+    gone = [fails(n, at=NOW + 60) for n in pair]
+    again = judged(says(0, of=(0,), conf=1, start=1, uptime=50, at=NOW + 60), *gone, previous=later)
+    assert offers(again) == {0: P}
 
 
 def test_one_server_under_two_names_is_offered_once() -> None:
@@ -265,6 +384,19 @@ def test_nodes_that_are_not_among_ours_are_told() -> None:
     topology = judged(says(0, of=(0, 1, 2, 3)), says(1, of=(0, 1, 2, 3)), says(2, of=(0, 1, 2, 3)))
     assert [(one.host, one.port) for one in topology.unlisted] == [("10.0.0.3", 3306)]
     assert CALM.unlisted == ()
+
+
+def test_nodes_that_are_listed_by_other_names_than_ours_are_told_by_their_own_place() -> None:
+    pods = tuple(f"pod-{n}:3306" for n in ALL)
+    inside = []
+    for n in ALL:
+        report = says(n).report
+        assert report is not None
+        assert report.galera is not None
+        node = replace(report.galera, addresses=pods)
+        inside.append(replace(says(n), report=replace(report, galera=node)))
+    assert judged(*inside).unlisted == ()
+    assert len(judged(*inside[:2], fails(2)).unlisted) == 1
 
 
 def test_what_is_applied_late_is_withdrawn_by_the_limit() -> None:
@@ -288,6 +420,8 @@ words = st.one_of(
         read_only=st.booleans(),
         cluster=st.sampled_from("st"),
         ready=st.booleans(),
+        rejects=st.booleans(),
+        in_state=st.sampled_from([0.0, 99.0]),
     ),
     st.builds(alone, st.sampled_from(ALL)),
     st.builds(fails, st.sampled_from(ALL), st.sampled_from([one for one in Outcome if one is not Outcome.ANSWERED])),
@@ -318,14 +452,23 @@ def test_whatever_is_said_at_most_one_is_written_to_and_only_the_winners_are_off
             assert node is not None
             assert node.primary
             assert node.ready
-            assert node.local_state == 4
+            assert node.local_state == 4 or (node.local_state, status.offered) == (2, P)
+            assert not node.rejects
             assert topology.view_id is not None
             assert node.conf_id is not None
             assert (node.state_uuid, node.conf_id <= topology.view_id.counter) == (topology.view_id.prefix, True)
             assert node.conf_id == topology.view_id.counter or _is_listed(one, topology, latest)
             assert not (status.offered is P and one.report.read_only)
         latest_of = [n for n in _nodes(topology, latest) if topology.view_id and n.conf_id == topology.view_id.counter]
-        assert len({tuple(sorted(n.addresses)) for n in latest_of}) <= 1, "components merged"
+        assert _hang_together([set(node.addresses) for node in latest_of]), "components merged"
+
+
+def _hang_together(lists: list[set[str]]) -> bool:
+    """Whether each list shares an address with another, directly or through more of them."""
+    reached, rest = lists[:1], lists[1:]
+    while near := [one for one in rest if any(one & other for other in reached)]:
+        reached, rest = [*reached, *near], [one for one in rest if one not in near]
+    return not rest
 
 
 def _nodes(topology: Topology, latest: Mapping[str, Observation]) -> list[GaleraNode]:
@@ -353,14 +496,14 @@ def _is_listed(one: Observation, topology: Topology, latest: Mapping[str, Observ
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["leaves", "returns", "slow"])), min_size=1, max_size=12)
+    st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["leaves", "returns", "full"])), min_size=1, max_size=12)
 )
 def test_the_writer_changes_only_when_it_leaves(events: list[tuple[int, str]]) -> None:
     up, starts, conf, at = set(ALL), dict.fromkeys(ALL, 0), 7, NOW
     topology = CALM
     for n, event in events:
         writer = [int(one.member.name[7]) for one in topology.primaries()]
-        at, slow = at + 1, set()
+        at, full = at + 1, set()
         if event == "leaves" and len(up) > 1 and n in up:
             up.remove(n)
             conf += 1
@@ -368,11 +511,11 @@ def test_the_writer_changes_only_when_it_leaves(events: list[tuple[int, str]]) -
             up.add(n)
             starts[n] += 1
             conf += 1
-        elif event == "slow" and len(up) > 1:
-            slow.add(n)
+        elif event == "full" and len(up) > 1:
+            full.add(n)
         of = tuple(sorted(up))
         seen = [
-            fails(m, Outcome.TIMEOUT) if m in slow else says(m, of=of, conf=conf, start=starts[m], at=at) for m in of
+            fails(m, Outcome.TOO_MANY) if m in full else says(m, of=of, conf=conf, start=starts[m], at=at) for m in of
         ]
         seen += [fails(m) for m in ALL if m not in up]
         topology = judged(*(replace(one, taken_at=at) for one in seen), previous=topology)
@@ -399,6 +542,7 @@ def answer(**changes: str) -> list[tuple[str, str]]:
         "WSREP_CONNECTED": "ON",
         "WSREP_LOCAL_INDEX": "2",
         "WSREP_READY": "ON",
+        "WSREP_REPLICATED": "41",
         "HOSTNAME": "vm",
         "PORT": "3306",
         "READ_ONLY": "OFF",
@@ -407,6 +551,7 @@ def answer(**changes: str) -> list[tuple[str, str]]:
         "WSREP_DIRTY_READS": "OFF",
         "WSREP_ON": "ON",
         "WSREP_PROVIDER": "/usr/lib/galera/libgalera_smm.so",
+        "WSREP_REJECT_QUERIES": "NONE",
         **changes,
     }
     return list(said.items())
@@ -433,6 +578,41 @@ def test_a_server_without_galera_is_no_node() -> None:
     report = read_mariadb(answer(WSREP_ON="OFF"))
     assert (report.galera, report.flavour, report.uuid) == (None, Flavour.REPLICATION, "vm:3306")
     assert read_mariadb(answer(WSREP_PROVIDER="none")).galera is None
+
+
+def test_a_node_whose_provider_is_not_loaded_is_out_and_no_plain_server() -> None:
+    said = dict(answer())
+    for name in [name for name in said if name.startswith("WSREP_") and name not in VARIABLES]:
+        del said[name]
+    report = read_mariadb(said.items())
+    assert report.galera is not None
+    assert (report.flavour, report.galera.primary, report.galera.connected) == (Flavour.GALERA, False, False)
+
+
+def test_an_address_that_was_not_set_is_none() -> None:
+    node = read_mariadb(answer(WSREP_INCOMING_ADDRESSES="AUTO,AUTO,10.0.0.2:3306")).galera
+    assert node is not None
+    assert node.addresses == ("", "", "10.0.0.2:3306")
+
+
+def test_two_looks_tell_what_is_written_and_for_how_long_a_node_is_as_it_is() -> None:
+    first = read_mariadb(answer())
+    second = compare(read_mariadb(answer(WSREP_REPLICATED="61", WSREP_LOCAL_STATE="2")), first, 0.5)
+    assert second.galera is not None
+    assert (second.galera.written, second.galera.in_state) == (40.0, 0.0)
+    third = compare(read_mariadb(answer(WSREP_REPLICATED="61", WSREP_LOCAL_STATE="2")), second, 2.0)
+    assert third.galera is not None
+    assert (third.galera.written, third.galera.in_state) == (0.0, 2.0)
+    again = read_mariadb(answer(WSREP_GCOMM_UUID="another", WSREP_REPLICATED="99"))
+    assert compare(again, third, 1.0) == again
+
+
+def test_measurements_are_no_facts() -> None:
+    calm = read_mariadb(answer())
+    measured = compare(read_mariadb(answer(UPTIME="20", WSREP_REPLICATED="61")), calm, 0.5)
+    assert measured != calm
+    assert measured.facts == calm.facts
+    assert read_mariadb(answer(WSREP_LOCAL_STATE="2")).facts != calm.facts
 
 
 @given(st.lists(st.tuples(st.text(), st.text())))
