@@ -6,6 +6,7 @@ Owns the lease, and when the key is written. What the key says is `leases`' form
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import random
 import time
@@ -21,6 +22,7 @@ from srv import leases
 from srv.etcd import Etcd, EtcdError, LeaseGoneError
 from srv.hosts import locate
 from srv.leases import Lease
+from srv.names import is_address
 from srv.probed import Locate
 from srv.publication import Known
 from srv.zone import DEFAULT_WEIGHT
@@ -127,10 +129,13 @@ class Agent:
         host = self._settings.member.host
         while True:
             found = await self._locate(host)
+            if not is_address(host):  # Debian's /etc/hosts has a machine's own name at 127.0.1.1
+                found = tuple(one for one in found if not ipaddress.ip_address(one).is_loopback)
             if found:
                 self._addresses = found
             else:
-                log.warning("host-unresolved host=%s kept=%s", host, ",".join(self._addresses) or "none")
+                kept = ",".join(self._addresses) or "none"
+                log.warning("host-unresolved host=%s kept=%s reason='no address that others could reach'", host, kept)
             self._hint.set()
             await asyncio.sleep(HOST_INTERVAL)
 
@@ -152,6 +157,7 @@ class Agent:
                 if not failures:
                     log.warning("etcd-lost reason=%r", str(exc))
                 failures += 1
+                self._written = None  # whoever reads after the outage does not know how old the key is: write at once
                 await asyncio.sleep(self._pause(failures))
                 continue
             try:
@@ -170,6 +176,7 @@ class Agent:
             self._kept_at = now
         told = self._telling()
         if told is not None and self._is_due(told):
+            self._written = None  # should no answer come, nobody knows what stands there
             await self._etcd.put(self._key, leases.write(told), self._lease)
             self._written, self._written_at = told, self._clock()
 

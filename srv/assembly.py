@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from srv.update_settings import UpdateSettings, read_secret
 from srv.updates import UpdatePublisher
 from xproto.session import Login as MemberLogin
 from xproto.tls import TlsMode, make_context, parse_mode
+
+log = logging.getLogger("fairlead.srv")
 
 # Members are nudged for notices so often in a second, all groups together: a tenth of a core. Beyond ten groups their
 # notices come later, and beyond a few hundred with the next look.
@@ -94,6 +97,12 @@ def open_etcd(key: str, table: EtcdTable) -> Etcd:
         if table.user:
             file = str(table.password_file)
             login = Login(table.user, read_password(file, "password_file"))
+            if not table.tls_ca:
+                log.warning(
+                    "etcd-in-clear table=%s reason='the password of user %s goes over http://: use https'",
+                    key,
+                    table.user,
+                )
         if table.tls_ca:
             context = make_context(
                 TlsMode.VERIFY_IDENTITY,

@@ -10,8 +10,9 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -23,8 +24,12 @@ PAGE = 100  # keys in one answer, so that no answer is large whatever their numb
 ANSWER_LIMIT = 16 * 2**20  # bytes of one answer, or of one message of a watch: many times a page of what we write
 WORDS_LIMIT = 200  # bytes of an answer that is no JSON, for the log
 OUT_OF_ORDER = frozenset({4, 8, 13, 14})  # gRPC: deadline, exhausted, internal, unavailable. Another endpoint may do
+GRPC_CODES = range(1, 17)  # that a failure may have
 UNAUTHENTICATED = 16
+# What a token that does not count any more is refused with besides, under a code of wrong arguments.
+STALE_TOKEN = ("revision of auth store is old", "user name is empty")
 NOT_FOUND = 5
+HTTP_OK = 200
 
 
 class EtcdError(Exception):
@@ -44,16 +49,20 @@ class Login:
     """An etcd user."""
 
     user: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A key's new value at a revision; None where it was deleted or its lease has expired."""
+    """A key's new value at a revision; None where it was deleted or its lease has expired.
+
+    `is_past`: it was there before we asked, nobody knows for how long.
+    """
 
     key: str
     value: bytes | None
     revision: int
+    is_past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ class Etcd:
         self._login = login
         self._ssl_context = ssl_context
         self._token: str | None = None
+        self._store = ""  # the etcd cluster that was read, by its own number
         self._session: aiohttp.ClientSession | None = None
 
     def __str__(self) -> str:
@@ -102,8 +112,10 @@ class Etcd:
         while True:
             question = {"key": _text(start), "range_end": _text(end), "limit": PAGE, "revision": revision}
             answer = await self._call("/v3/kv/range", question)
-            revision = revision or _revision(answer)
-            found = [_event(one, int(one["mod_revision"])) for one in answer.get("kvs", ())]
+            with _reading(self):
+                revision = revision or _revision(answer)
+                self._store = _store(answer)
+                found = [_event(one, is_past=True) for one in answer.get("kvs", ())]
             events.extend(found)
             if not answer.get("more") or not found:
                 return Batch(revision, tuple(events))
@@ -111,6 +123,9 @@ class Etcd:
 
     async def watch(self, prefix: str, start: int) -> AsyncIterator[Batch]:
         """What happens under a prefix from a revision on, until something goes wrong; first an empty batch.
+
+        A batch's revision is that of its last event: the store's own may be ahead of it while what was missed is told
+        in portions.
 
         Raises:
             RevisionGoneError: it cannot be told from there.
@@ -120,15 +135,13 @@ class Etcd:
         where = {"key": _text(key), "range_end": _text(_after(key))}
         create = {**where, "start_revision": start}
         await self._call("/v3/kv/range", {**where, "count_only": True})  # finds one that answers, and logs in
-        endpoint = self._endpoints[0]
+        endpoint, now = self._endpoints[0], 0
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 response = await self._open(endpoint, "/v3/watch", {"create_request": create})
             async with response:
                 async for message in self._messages(endpoint, response, {**where, "count_only": True}):
-                    if "error" in message:
-                        raise EtcdError(f"{endpoint}: {message['error'].get('message', 'watch failed')}")
-                    result = message.get("result", {})
+                    result = _granted(endpoint, message, response.status).get("result", {})
                     revision = _revision(result)
                     if result.get("canceled"):
                         reason = result.get("cancel_reason", "")
@@ -136,20 +149,24 @@ class Etcd:
                             raise RevisionGoneError(f"{endpoint}: revision {start} was compacted")
                         raise EtcdError(f"{endpoint}: watch refused: {reason or 'no reason given'}")
                     if result.get("created"):
+                        if self._store and self._store != _store(result):
+                            raise RevisionGoneError(f"{endpoint}: it is another cluster than the one that was read")
                         if revision < start - 1:
                             raise RevisionGoneError(f"{endpoint}: it is at revision {revision}, and was at {start - 1}")
+                        now = revision
                         yield Batch(start - 1, ())
-                    events = result.get("events", ())
+                    events = [_event(one["kv"], one.get("type"), now=now) for one in result.get("events", ())]
                     if events:
-                        found = (_event(one["kv"], int(one["kv"]["mod_revision"]), one.get("type")) for one in events)
-                        yield Batch(revision, tuple(found))
-        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as exc:
+                        yield Batch(max(event.revision for event in events), tuple(events))
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             self._put_last(endpoint)
             raise EtcdError(f"{endpoint}: {_words(exc)}") from exc
 
     async def grant(self, ttl: int) -> int:
         """A new lease of so many seconds; returns its number."""
-        return int((await self._call("/v3/lease/grant", {"TTL": ttl}))["ID"])
+        answer = await self._call("/v3/lease/grant", {"TTL": ttl})
+        with _reading(self):
+            return int(answer["ID"])
 
     async def keep_alive(self, lease: int) -> None:
         """Have the lease last its whole time again.
@@ -159,7 +176,9 @@ class Etcd:
             EtcdError: no endpoint answers.
         """
         answer = await self._call("/v3/lease/keepalive", {"ID": lease})
-        if int(answer.get("result", {}).get("TTL", 0)) <= 0:
+        with _reading(self):
+            left = int(answer.get("result", {}).get("TTL", 0))
+        if left <= 0:
             raise LeaseGoneError("the lease has expired")
 
     async def revoke(self, lease: int) -> None:
@@ -182,7 +201,8 @@ class Etcd:
             try:
                 async with asyncio.timeout(REQUEST_TIMEOUT):
                     return await self._ask(endpoint, path, question)
-            except (aiohttp.ClientError, OSError, ValueError) as exc:  # a TimeoutError is an OSError
+            # a TimeoutError is an OSError; the last three are of documents that are none of etcd's
+            except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
                 failures.append(f"{endpoint}: {_words(exc)}")
                 self._put_last(endpoint)
         raise EtcdError("; ".join(failures))
@@ -190,25 +210,29 @@ class Etcd:
     async def _ask(self, endpoint: str, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
         if self._login is not None and self._token is None:
             self._token = await self._authenticate(endpoint, self._login)
-        answer = await self._post(endpoint, path, question)
-        if self._login is not None and int(answer.get("code", 0)) == UNAUTHENTICATED:
+        answer, status = await self._post(endpoint, path, question)
+        if self._login is not None and _is_stale(answer):
             self._token = await self._authenticate(endpoint, self._login)  # tokens expire after some minutes
-            answer = await self._post(endpoint, path, question)
-        return _granted(endpoint, answer)
+            answer, status = await self._post(endpoint, path, question)
+        granted = _granted(endpoint, answer, status)
+        if "header" not in granted.get("result", granted):
+            raise ValueError("its answer is none of etcd's")
+        return granted
 
     async def _authenticate(self, endpoint: str, login: Login) -> str:
         self._token = None
-        answer = await self._post(endpoint, "/v3/auth/authenticate", {"name": login.user, "password": login.password})
-        return str(_granted(endpoint, answer)["token"])
+        question = {"name": login.user, "password": login.password}
+        return str(_granted(endpoint, *await self._post(endpoint, "/v3/auth/authenticate", question))["token"])
 
-    async def _post(self, endpoint: str, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
+    async def _post(self, endpoint: str, path: str, question: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """The answer's document and its HTTP status."""
         async with await self._open(endpoint, path, question) as response:
             answer = bytearray()
             async for chunk in response.content.iter_any():
                 answer += chunk
                 if len(answer) > ANSWER_LIMIT:
                     raise ValueError(f"an answer of more than {ANSWER_LIMIT} bytes")
-            return _document(answer, response.status)
+            return _document(answer, response.status), response.status
 
     async def _open(self, endpoint: str, path: str, question: Mapping[str, Any]) -> aiohttp.ClientResponse:
         if self._session is None:
@@ -261,13 +285,33 @@ def _document(answer: bytearray, status: int) -> dict[str, Any]:
     return document
 
 
-def _granted(endpoint: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, if it is none of a failure."""
-    if "error" not in answer:
-        return answer
-    error = answer["error"]
+def _failure(answer: dict[str, Any]) -> tuple[int, str] | None:
+    """A failure's code and words, in any of the forms that etcd's gateways have; None where it is none of etcd's."""
+    error = answer.get("error")
     detail = error if isinstance(error, dict) else answer
-    code, message = int(detail.get("code") or detail.get("grpc_code") or 0), str(detail.get("message", error))
+    code, message = detail.get("grpc_code") or detail.get("code"), detail.get("message", error)
+    return (code, message) if isinstance(code, int) and code in GRPC_CODES and isinstance(message, str) else None
+
+
+def _is_stale(answer: dict[str, Any]) -> bool:
+    """Whether it is the token that is refused."""
+    code, message = _failure(answer) or (0, "")
+    return code == UNAUTHENTICATED or any(words in message for words in STALE_TOKEN)
+
+
+def _granted(endpoint: str, answer: dict[str, Any], status: int) -> dict[str, Any]:
+    """The answer, if it is none of a failure.
+
+    Raises:
+        ValueError: it may be the endpoint's failure alone, or that of something in its place.
+        EtcdError: it is refused.
+    """
+    failure = _failure(answer)
+    if failure is None:
+        if status != HTTP_OK or "error" in answer:
+            raise ValueError(f"HTTP status {status}: {str(answer)[:WORDS_LIMIT]}")
+        return answer
+    code, message = failure
     if code == NOT_FOUND and "lease" in message:
         raise LeaseGoneError(f"{endpoint}: {message}")
     if "compacted" in message:
@@ -277,13 +321,29 @@ def _granted(endpoint: str, answer: dict[str, Any]) -> dict[str, Any]:
     raise EtcdError(f"{endpoint}: {message}")
 
 
-def _event(kv: Mapping[str, Any], revision: int, kind: str | None = None) -> Event:
-    key = base64.b64decode(kv["key"]).decode(errors="replace")
-    return Event(key, None if kind == "DELETE" else base64.b64decode(kv.get("value", "")), revision)
+def _event(kv: Mapping[str, Any], kind: str | None = None, *, now: int = 0, is_past: bool = False) -> Event:
+    """`now`: the store's revision when the watch began."""
+    key, revision = base64.b64decode(kv["key"]).decode(errors="replace"), int(kv["mod_revision"])
+    value = None if kind == "DELETE" else base64.b64decode(kv.get("value", ""))
+    return Event(key, value, revision, is_past or revision <= now)
 
 
 def _revision(answer: Mapping[str, Any]) -> int:
     return int(answer.get("header", {}).get("revision", 0))
+
+
+def _store(answer: Mapping[str, Any]) -> str:
+    """The etcd cluster's number, if it is told."""
+    return str(answer.get("header", {}).get("cluster_id", ""))
+
+
+@contextmanager
+def _reading(etcd: Etcd) -> Iterator[None]:
+    """What is odd about an answer is etcd's failure, not ours."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise EtcdError(f"{etcd}: an answer that is none of etcd's: {_words(exc)}") from exc
 
 
 def _text(octets: bytes) -> str:

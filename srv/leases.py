@@ -52,8 +52,12 @@ class Lease:
 
     def observation(self, name: str, taken_at: float) -> Observation:
         """As a look at the member, for the diagnosis."""
+        return Observation(self.member(name), taken_at, self.outcome, self.report, self.detail)
+
+    def member(self, name: str) -> Member:
+        """The member under that name, where clients reach it."""
         classic, x = (Endpoint(self.addresses[0], port) if port else None for port in (self.port, self.x_port))
-        return Observation(Member(name, classic, x), taken_at, self.outcome, self.report, self.detail)
+        return Member(name, classic, x)
 
 
 def check_rank(weight: int, priority: int) -> None:

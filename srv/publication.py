@@ -5,11 +5,12 @@ Presence is not health: the all-members names carry every member, the role names
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, Role, State, parse_endpoint
+from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, State, parse_endpoint
 from cluster.topology import Topology, Trust, UnlistedMember
 from srv.desired import Desired
 from srv.names import NAME_CHARACTERS, is_address, is_host_label
@@ -98,16 +99,20 @@ def parts_by_label(
 
 
 def strains_by_label(topology: Topology) -> dict[str, Strain]:
-    """How the members that are offered bear up. A primary lags behind nobody; others may still lag behind it."""
+    """How the replicas that are offered bear up, beside each other. Of a primary there is no question."""
+    replicas = {_label(status.member): status for status in topology.secondaries()}
+    loads = {label: status.load for label, status in replicas.items() if status.load is not None}
     return {
-        _label(status.member): Strain(
-            lag=status.lag if status.offered is Role.SECONDARY else None,
-            queued=status.queued if status.offered is Role.SECONDARY else None,
-            load=status.load,
+        label: Strain(
+            status.lag, status.queued, status.load, _median(load for one, load in loads.items() if one != label)
         )
-        for status in topology.members
-        if status.offered is not None
+        for label, status in replicas.items()
     }
+
+
+def _median(values: Iterable[int]) -> float | None:
+    found = list(values)
+    return statistics.median(found) if found else None
 
 
 def newcomers(

@@ -137,7 +137,9 @@ async def test_what_was_compacted_while_the_line_was_cut_is_read_anew(etcd: Etcd
         numbers = [await direct.grant(60) for _ in range(2)]
         for n in range(2):
             await direct.put(key_of("/cut", "db.test", f"m{n}"), write(lease(n, ROLES)), numbers[n])
-        source = LeasedClusters(Etcd([f"http://127.0.0.1:{relay.listens}"]), "/cut", [Settings("db.test")])
+        source = LeasedClusters(
+            Etcd([f"http://127.0.0.1:{relay.listens}"]), "/cut", [Settings("db.test", keep_roles=1.0)]
+        )
         task = asyncio.create_task(source.run(heard), name="source")
         try:
             await until(lambda: heard.labels() == ["m0", "m1"])

@@ -198,8 +198,11 @@ def test_only_adopted_members_depart_and_only_on_the_majoritys_word() -> None:
     assert departed(topology(*gone, unlisted=still_seen), known) == set()
 
 
-def test_strains_are_those_of_offered_members_and_a_primary_lags_behind_nobody() -> None:
+def test_strains_are_those_of_offered_replicas_beside_each_other() -> None:
     one, other = status(M1, Role.PRIMARY), status(M2, Role.SECONDARY)
-    seen = topology(*(replace(each, lag=9.0, queued=7, load=3) for each in (one, other)))
-    assert strains_by_label(seen) == {"m1": Strain(None, None, 3), "m2": Strain(9.0, 7, 3)}
+    seen = [replace(each, lag=9.0, queued=7, load=3) for each in (one, other)]
+    assert strains_by_label(topology(*seen)) == {"m2": Strain(9.0, 7, 3, None)}
+    more = [replace(status(Known(f"m{n}", "h"), Role.SECONDARY), load=n) for n in (10, 20)]
+    loads = {label: (strain.load, strain.others) for label, strain in strains_by_label(topology(*seen, *more)).items()}
+    assert loads == {"m2": (3, 15.0), "m10": (10, 11.5), "m20": (20, 6.5)}
     assert strains_by_label(topology(status(M1, None))) == {}
