@@ -15,11 +15,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from cluster.evidence import LagLimits, LagPolicy, Policy, QuorumPolicy
-from cluster.flavours import Flavour
+from cluster.evidence import Policy
 from cluster.members import Endpoint, parse_endpoint
 from srv.freshness import Policy as Freshness
 from srv.names import canonical
+from srv.policies import PolicyTable, max_age_of
 from srv.zone import SERVICES
 from xproto.tls import TlsMode
 
@@ -61,15 +61,6 @@ class StrategyName(Enum):
     ROUND_ROBIN = "round-robin"
 
 
-class FlavourName(Enum):
-    """How a cluster replicates, as it is set."""
-
-    AUTO = "auto"
-    GROUP_REPLICATION = "group-replication"
-    GALERA = "galera"
-    REPLICATION = "replication"
-
-
 def _address(default_port: int | None) -> BeforeValidator:
     def read(value: object) -> object:
         if isinstance(value, Endpoint):
@@ -92,7 +83,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-class ClusterSettings(_Table):
+class ClusterSettings(PolicyTable):
     """`[clusters.NAME]`: where a cluster's members are learned and how they are asked."""
 
     srv: Annotated[str, Field(min_length=1, max_length=240)]
@@ -117,18 +108,6 @@ class ClusterSettings(_Table):
     """Seconds between looks at a member. Notices come in between; this is for what they miss."""
     probe_timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.5
     """Seconds for one look, connecting included."""
-    flavour: FlavourName = FlavourName.AUTO
-    """How the members replicate: `auto` has it told from what they report."""
-    quorum_policy: QuorumPolicy = QuorumPolicy.NONE
-    """What members are used for that answer without a majority of their group: `none`, `read` (what they have may be
-    old), or `all` (writes wait in the server)."""
-    lag_limit: Annotated[float, Field(ge=0, le=86400)] = 60.0
-    """Seconds by which a member that is read from may be late; 0: no limit. One that was too late is read from again
-    below half of that."""
-    lag_limit_transactions: Annotated[int, Field(ge=0)] = 0
-    """The same in transactions that it has not applied yet."""
-    lag_policy: LagPolicy = LagPolicy.FRESHEST
-    """Who is read from while all are beyond the limit: `freshest` (the least late), `all`, or `none`."""
     topology_max_age: Annotated[float, Field(ge=1, le=86400)] = 30.0
     """Seconds for which the last known roles serve new sessions while no member can be asked."""
     dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = FRESHNESS.keep_last_good
@@ -147,16 +126,7 @@ class ClusterSettings(_Table):
     @property
     def policy(self) -> Policy:
         """How observations of the cluster's members are judged."""
-        return Policy(
-            max_age=2 * max(self.probe_timeout, self.poll_interval),
-            flavour=None if self.flavour is FlavourName.AUTO else Flavour(self.flavour.value),
-            quorum=self.quorum_policy,
-            lag=LagLimits(
-                seconds=self.lag_limit or None,
-                queued=self.lag_limit_transactions or None,
-                when_all=self.lag_policy,
-            ),
-        )
+        return self.judging(max_age_of(self.probe_timeout, self.poll_interval))
 
     @model_validator(mode="after")
     def _names(self) -> Self:

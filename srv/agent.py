@@ -23,7 +23,7 @@ from srv.etcd import Etcd, EtcdError, LeaseGoneError
 from srv.hosts import locate
 from srv.leases import Lease
 from srv.names import is_address
-from srv.probed import Locate
+from srv.probed import HOST_INTERVAL, Locate
 from srv.publication import Known
 from srv.zone import DEFAULT_WEIGHT
 
@@ -31,10 +31,6 @@ log = logging.getLogger("fairlead.srv")
 
 KEEPALIVE_INTERVAL = 3.0  # seconds: two may be lost before the lease of ten seconds is
 REWRITE_INTERVAL = 5.0  # seconds between writes of what differs in measurements only: a store is no place for metrics
-# Seconds for which a look may be told of, as long as a watch goes by it: a process that was stopped and goes on must
-# not tell what it saw before.
-TELL_WITHIN = Policy().max_age
-HOST_INTERVAL = 30.0  # seconds between looks at the name under which the member is published
 BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 REVOKE_TIMEOUT = 2.0  # seconds that etcd has to take the key away when the agent ends; the lease does it later
 
@@ -44,6 +40,8 @@ class Settings:
     """Whose agent it is, and how its member is published.
 
     `member`: as others reach it. `probe`: as it is reached from here. A name in `member` is looked up here.
+    `tell_within`: seconds for which a look may be told of, as long as a watch goes by it: a process that was stopped
+    and goes on must not tell what it saw before.
     """
 
     domain: str
@@ -53,6 +51,7 @@ class Settings:
     weight: int = DEFAULT_WEIGHT
     priority: int = 0
     draining: bool = False
+    tell_within: float = Policy().max_age
 
 
 class Agent:
@@ -198,7 +197,7 @@ class Agent:
         )
 
     def _is_young(self, seen: Observation) -> bool:
-        return self._clock() - seen.taken_at <= TELL_WITHIN
+        return self._clock() - seen.taken_at <= self._settings.tell_within
 
     def _is_due(self, told: Lease) -> bool:
         if self._written is None or _facts(told) != _facts(self._written):

@@ -55,5 +55,19 @@ class Desired:
         return " ".join(words)
 
 
+def can_be_found(offered: Iterable[tuple[frozenset[Part], bool]]) -> bool:
+    """Whether each part that is offered by somebody is so by one whose address is known.
+
+    Else its name would be empty for want of an address, which is another thing than for want of a member. One host that
+    never resolves takes nobody along, as long as there are others for the same part.
+
+    Args:
+        offered: the parts of each member, and whether it has an address.
+    """
+    of = list(offered)
+    wanted = {part for parts, _ in of for part in parts}
+    return wanted <= {part for parts, has_address in of if has_address for part in parts}
+
+
 def _listed(labels: Iterable[str]) -> str:
     return ",".join(sorted(labels)) or "none"

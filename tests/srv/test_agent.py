@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.evidence import Policy
 from cluster.members import Member, Role
 from cluster.observations import Observation, Outcome, Report
 from srv import agent
@@ -23,6 +24,7 @@ from tests.srv.test_probed import ScriptedWatch
 P, S = Role.PRIMARY, Role.SECONDARY
 KEY = "/f/db.test/m0"
 PATIENCE = 10.0
+TELL_WITHIN = Policy().max_age
 
 
 class FakeStore:
@@ -170,7 +172,7 @@ async def test_a_lost_lease_is_replaced_and_the_key_written_again(until: Callabl
 
 async def test_what_was_seen_too_long_ago_is_not_told(until: Callable[..., Any]) -> None:
     async with standing(until) as one:
-        one.see(report(0, [P, S]), age=agent.TELL_WITHIN + 0.1)
+        one.see(report(0, [P, S]), age=TELL_WITHIN + 0.1)
         await settle()
         assert one.store.puts == 0
 
@@ -179,7 +181,7 @@ async def test_a_look_that_times_out_is_no_evidence_until_what_was_said_is_old(u
     async with standing(until) as one:
         one.see(report(0, [P, S]))
         await until(lambda: one.store.puts == 1)
-        one.time += agent.TELL_WITHIN - 0.5
+        one.time += TELL_WITHIN - 0.5
         one.see(None, Outcome.TIMEOUT)
         await settle()
         assert one.store.puts == 1
