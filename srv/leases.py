@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -85,7 +85,17 @@ def read_key(prefix: str, key: str) -> tuple[str, str] | None:
 
 
 def write(lease: Lease) -> bytes:
-    """The value of a lease's key."""
+    """The value of a lease's key; where a set of transactions makes it too long for a reader, without that set."""
+    value = _written(lease)
+    report = lease.report
+    if len(value) <= VALUE_LIMIT or report is None or report.replication is None:
+        return value
+    words = f"with them the key would have {len(value)} bytes, more than {VALUE_LIMIT}"
+    replication = replace(report.replication, executed=None, not_told=words)
+    return _written(replace(lease, report=replace(report, replication=replication)))
+
+
+def _written(lease: Lease) -> bytes:
     own = lease.report.own_row if lease.report else None
     told = {
         "form": FORM,
