@@ -19,19 +19,19 @@ from cluster.members import Member
 from cluster.observations import Observation, Outcome
 from cluster.watch import Watch
 from srv import leases
-from srv.etcd import Etcd, EtcdError, LeaseGoneError
+from srv.etcd import BACKOFF, Etcd, EtcdError, LeaseGoneError
 from srv.hosts import locate
 from srv.leases import Lease
 from srv.names import is_address
 from srv.probed import HOST_INTERVAL, Locate
 from srv.publication import Known
+from srv.setbacks import Setback
 from srv.zone import DEFAULT_WEIGHT
 
 log = logging.getLogger("fairlead.srv")
 
 KEEPALIVE_INTERVAL = 3.0  # seconds: two may be lost before the lease of ten seconds is
 REWRITE_INTERVAL = 5.0  # seconds between writes of what differs in measurements only: a store is no place for metrics
-BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 REVOKE_TIMEOUT = 2.0  # seconds that etcd has to take the key away when the agent ends; the lease does it later
 
 
@@ -140,24 +140,26 @@ class Agent:
 
     async def _keep_key(self) -> Never:
         """Write the key where that is due, and keep its lease; one task, so that the two are never at odds."""
-        failures = 0
+        setback = Setback(*BACKOFF, self._rng)
         while True:
             self._hint.clear()
+            began = self._clock()
             try:
                 await self._renew()
-                if failures:
+                if setback.failures:
                     log.info("etcd-back endpoints=%s", self._etcd)
-                failures = 0
+                setback.end()
             except LeaseGoneError:
                 log.warning("lease-lost key=%s: a new one follows", self._key)
                 self._lease = self._written = None
                 continue
             except EtcdError as exc:
-                if not failures:
+                if not setback.failures:
                     log.warning("etcd-lost reason=%r", str(exc))
-                failures += 1
+                now = self._clock()
+                setback.add(str(exc), began=began, now=now)
                 self._written = None  # whoever reads after the outage does not know how old the key is: write at once
-                await asyncio.sleep(self._pause(failures))
+                await asyncio.sleep(setback.due - now)
                 continue
             try:
                 async with asyncio.timeout(max(0.0, self._kept_at + KEEPALIVE_INTERVAL - self._clock())):
@@ -213,10 +215,6 @@ class Agent:
             log.info("lease-revoked key=%s", self._key)
         except (EtcdError, TimeoutError) as exc:
             log.warning("lease-not-revoked key=%s reason=%r: it expires by itself", self._key, str(exc))
-
-    def _pause(self, failures: int) -> float:
-        least, most = BACKOFF
-        return min(most, least * 2.0 ** min(failures - 1, 16)) * self._rng.uniform(0.5, 1.0)
 
 
 def _facts(lease: Lease) -> tuple[object, ...]:

@@ -41,17 +41,17 @@ class Table(BaseModel):
 Model = TypeVar("Model", bound=Table)
 
 
-def address(default_port: int | None) -> BeforeValidator:
-    """Reads `ADDRESS:PORT`, an IP address."""
+def address(default_port: int | None, example: str = "192.0.2.53:53") -> BeforeValidator:
+    """Reads `ADDRESS:PORT`, an IP address; `example` is one for errors."""
 
     def read(value: object) -> object:
         if isinstance(value, Endpoint):
             return value
         if not isinstance(value, str):
-            raise ValueError('wanted a text like "192.0.2.53:53"')
+            raise ValueError(f'wanted a text like "{example}"')
         endpoint = parse_endpoint(value, default_port or 0)
         if endpoint.port == 0:
-            raise ValueError('the port is missing; write ADDRESS:PORT, like "192.0.2.53:53"')
+            raise ValueError(f'the port is missing; write ADDRESS:PORT, like "{example}"')
         try:
             ipaddress.ip_address(endpoint.host)
         except ValueError:

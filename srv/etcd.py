@@ -20,6 +20,7 @@ import aiohttp
 
 REQUEST_TIMEOUT = 2.0  # seconds for one request to one endpoint: several fit into a lease of 10 s
 HEARTBEAT = 2.0  # seconds of silence on a watch, after which the endpoint must show that it still belongs to a majority
+BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 PAGE = 100  # keys in one answer, so that no answer is large whatever their number
 ANSWER_LIMIT = 16 * 2**20  # bytes of one answer, or of one message of a watch: many times a page of what we write
 WORDS_LIMIT = 200  # bytes of an answer that is no JSON, for the log

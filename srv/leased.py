@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Never, TypeVar
 
 from srv import leases
-from srv.etcd import Etcd, EtcdError, Event, RevisionGoneError
+from srv.etcd import BACKOFF, Etcd, EtcdError, Event, RevisionGoneError
 from srv.leaseholders import LeasedCluster, Settings
+from srv.setbacks import Setback
 from srv.source import Wants
 
 log = logging.getLogger("fairlead.srv")
@@ -23,7 +24,6 @@ Item = TypeVar("Item")
 
 REVIEW_INTERVAL = 1.0  # seconds between reviews for what no key tells: age, and weights
 AT_ONCE = 20  # clusters judged or keys read, some milliseconds of work; then answers have their turn
-BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 
 
 class LeasedClusters:
@@ -71,15 +71,16 @@ class LeasedClusters:
         raise AssertionError("unreachable")
 
     async def _follow(self, wants: Wants) -> Never:
-        failures = 0
+        setback = Setback(*BACKOFF, self._rng)
         while True:
+            began = self._clock()
             try:
                 revision = await self._read_anew(wants) if self._revision is None else self._revision
                 before = self._heard_at  # what was missed was written later
                 async for batch in self._etcd.watch(f"{self._prefix}/", revision + 1):
-                    if failures:
+                    if setback.failures:
                         log.info("etcd-back endpoints=%s revision=%d", self._etcd, batch.revision)
-                    failures = 0
+                    setback.end()
                     touched = self._take(batch.events, since=before)
                     self._revision = batch.revision
                     if not all(event.is_past for event in batch.events):
@@ -89,10 +90,11 @@ class LeasedClusters:
                 log.info("etcd-read-anew reason=%r", str(exc))
                 self._revision = None
             except EtcdError as exc:
-                if not failures:
+                if not setback.failures:
                     log.warning("etcd-lost reason=%r published=as-before", str(exc))
-                failures += 1
-                await asyncio.sleep(self._pause(failures))
+                now = self._clock()
+                setback.add(str(exc), began=began, now=now)
+                await asyncio.sleep(setback.due - now)
 
     async def _read_anew(self, wants: Wants) -> int:
         """Take what stands there for all there is."""
@@ -142,10 +144,6 @@ class LeasedClusters:
         while True:
             await asyncio.sleep(REVIEW_INTERVAL)
             await self._say_in_turns(wants)
-
-    def _pause(self, failures: int) -> float:
-        least, most = BACKOFF
-        return min(most, least * 2.0 ** min(failures - 1, 16)) * self._rng.uniform(0.5, 1.0)
 
 
 def _slices(what: Sequence[Item]) -> Iterable[Sequence[Item]]:
