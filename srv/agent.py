@@ -19,7 +19,8 @@ from cluster.members import Member
 from cluster.observations import Observation, Outcome
 from cluster.watch import Watch
 from srv import leases
-from srv.etcd import BACKOFF, Etcd, EtcdError, LeaseGoneError
+from srv.etcd import BACKOFF, Etcd
+from srv.etcd_answers import EtcdError, LeaseGoneError
 from srv.hosts import locate
 from srv.leases import Lease
 from srv.names import is_address

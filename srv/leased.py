@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Never, TypeVar
 
 from srv import leases
-from srv.etcd import BACKOFF, Etcd, EtcdError, Event, RevisionGoneError
+from srv.etcd import BACKOFF, Etcd
+from srv.etcd_answers import EtcdError, Event, RevisionGoneError
 from srv.leaseholders import LeasedCluster, Settings
 from srv.setbacks import Setback
 from srv.source import Wants
@@ -127,7 +128,7 @@ class LeasedClusters:
                 cluster.remove(label, now=now)
             else:
                 written_after = since if event.is_past else now
-                cluster.put(label, event.value, event.revision, now=now, since=written_after)
+                cluster.put(label, event.value, now=now, since=written_after)
         return list(touched.values())
 
     def _say(self, clusters: Iterable[LeasedCluster], wants: Wants) -> None:

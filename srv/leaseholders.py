@@ -50,7 +50,6 @@ class LeasedCluster:
         self._missing: dict[str, float] = {}  # since when a store that was read anew lacks them; they stay for now
         self._gone: dict[str, tuple[Lease, float]] = {}  # and since when
         self._observations: dict[str, Observation] = {}
-        self._revisions: dict[str, int] = {}
         self._skipped: dict[str, str] = {}
         self._judgement = Judgement(settings.domain, settings.keep_roles)
 
@@ -59,19 +58,17 @@ class LeasedCluster:
         """The members that have a key."""
         return frozenset(self._leases)
 
-    def put(self, label: str, value: bytes, revision: int, *, now: float, since: float | None) -> None:
+    def put(self, label: str, value: bytes, *, now: float, since: float | None) -> None:
         """A member's key has this value. One that cannot be read is no key; said once for each thing wrong.
 
         Args:
             label: the member's.
             value: the key's.
-            revision: the store's, when it was written.
             now: monotonic seconds.
-            since: a time before it was written; None where there is no telling, so that it is not judged by.
+            since: a time before it was written; None where there is no telling, so that it is not judged by; what
+                was judged by before grows old.
         """
         self._missing.pop(label, None)
-        if self._revisions.get(label) == revision:
-            return  # read anew, and as old as it was
         try:
             if len(self._name(label)) > NAME_CHARACTERS:
                 raise ValueError(f"the name is longer than {NAME_CHARACTERS} characters")
@@ -88,7 +85,7 @@ class LeasedCluster:
         if label not in self._leases:
             log.info("member-leased domain=%s label=%s", self.settings.domain, label)
         name = self._name(label)
-        self._leases[label], self._revisions[label] = lease, revision
+        self._leases[label] = lease
         self._gone.pop(label, None)
         if since is not None:
             self._observations[name] = lease.observation(name, since)
@@ -106,7 +103,6 @@ class LeasedCluster:
             self._gone[label] = lease, now
         self._missing.pop(label, None)
         self._observations.pop(self._name(label), None)
-        self._revisions.pop(label, None)
 
     def review(self, *, now: float) -> Desired:
         """Judge anew, and say what to publish."""

@@ -15,7 +15,8 @@ from bench.sandbox.certificates import ensure_authority, issue
 from cluster.members import Role
 from srv.assembly import open_etcd
 from srv.documents import DocumentError
-from srv.etcd import Batch, Etcd, EtcdError, LeaseGoneError, Login, RevisionGoneError
+from srv.etcd import Etcd, Login
+from srv.etcd_answers import Batch, EtcdError, LeaseGoneError, RevisionGoneError
 from srv.leased import LeasedClusters
 from srv.leaseholders import Settings
 from srv.leases import key_of, write

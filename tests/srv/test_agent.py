@@ -15,7 +15,7 @@ from cluster.members import Member, Role
 from cluster.observations import Observation, Outcome, Report
 from srv import agent
 from srv.agent import Agent, Settings
-from srv.etcd import EtcdError, LeaseGoneError
+from srv.etcd_answers import EtcdError, LeaseGoneError
 from srv.leases import Lease, read
 from srv.publication import Known
 from tests.srv.test_leaseholders import report

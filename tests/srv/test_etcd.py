@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from srv.etcd import Batch, Etcd, EtcdError, Login, RevisionGoneError
+from srv.etcd import Etcd, Login
+from srv.etcd_answers import Batch, EtcdError, RevisionGoneError
 
 HEADER = {"header": {"revision": "5", "cluster_id": "1"}}
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

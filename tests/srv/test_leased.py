@@ -13,7 +13,7 @@ import pytest
 from cluster.members import Role
 from srv import leased
 from srv.desired import Desired
-from srv.etcd import Batch, EtcdError, Event, RevisionGoneError
+from srv.etcd_answers import Batch, EtcdError, Event, RevisionGoneError
 from srv.leased import LeasedClusters
 from srv.leaseholders import Settings
 from srv.leases import write

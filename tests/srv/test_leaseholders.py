@@ -27,16 +27,14 @@ def lease(n: int, roles: list[Role], counter: int = 7) -> Lease:
 
 
 class Keys:
-    """A cluster and the store's revision."""
+    """A cluster."""
 
     def __init__(self) -> None:
         self.cluster = LeasedCluster(Settings("db.test"))
-        self.revision = 0
 
     def put(self, n: int, what: Lease | bytes, now: float = 0.0, *, is_dated: bool = True) -> None:
-        self.revision += 1
         value = what if isinstance(what, bytes) else write(what)
-        self.cluster.put(f"m{n}", value, self.revision, now=now, since=now if is_dated else None)
+        self.cluster.put(f"m{n}", value, now=now, since=now if is_dated else None)
 
     def all_put(self, roles: list[Role], now: float = 0.0) -> None:
         for n in range(len(roles)):
@@ -134,8 +132,8 @@ def test_a_key_that_was_there_before_us_counts_when_it_is_rewritten() -> None:
 def test_a_label_too_long_for_the_domain_does_no_harm_to_others(caplog: pytest.LogCaptureFixture) -> None:
     domain = ".".join(["d" * 60] * 3) + "." + "e" * 20
     cluster = LeasedCluster(Settings(domain))
-    for revision, label in enumerate(("m0", "x" * 60)):
-        cluster.put(label, write(lease(0, [P])), revision, now=0.0, since=0.0)
+    for label in ("m0", "x" * 60):
+        cluster.put(label, write(lease(0, [P])), now=0.0, since=0.0)
     assert [one.label for one in cluster.review(now=0.0).members] == ["m0"]
     cluster.review(now=0.0).zone(serial=1)
     assert "member-skipped" in caplog.text
@@ -165,7 +163,7 @@ def test_what_is_not_renewed_is_believed_for_a_time_and_then_withheld(keys: Keys
 def test_a_key_that_is_read_again_is_no_younger(keys: Keys) -> None:
     keys.review()
     for n in range(3):
-        keys.cluster.put(f"m{n}", write(lease(n, [P, S, S])), n + 1, now=50.0, since=50.0)
+        keys.cluster.put(f"m{n}", write(lease(n, [P, S, S])), now=50.0, since=None)
     assert not keys.review(50.0).roles_known
 
 
