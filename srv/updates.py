@@ -13,24 +13,23 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Never
 
 from srv.conversation import converse
 from srv.publisher import PublishError
-from srv.records import AddressRecord, Record, RRset, SrvRecord
 from srv.setbacks import Setback
 from srv.signed import SigningKey
 from srv.update_outcomes import Outcome, UpdateError, explain
 from srv.update_plan import (
     ADDRESS_KINDS,
-    Standing,
     batches,
     emptied,
     places_of,
     plan,
     targets_in,
+    told,
 )
 from srv.update_settings import UpdateSettings, read_secret
 from srv.wire import MESSAGE_LIMIT
@@ -44,7 +43,6 @@ UPDATE_LIMIT = MESSAGE_LIMIT - 1024  # octets for changes; header, zone and sign
 # newer one
 EARLY_LOOKS = (1.0, 3.0, 10.0)
 DISPUTE = 3  # looks in a row that find our own work undone; a hand at the server does that once or twice
-TOLD = 3  # sets named on a log line of what stands there
 SPREAD = (0.8, 1.2)  # of the time between looks, so that clusters do not come in step
 
 
@@ -226,7 +224,7 @@ class UpdatePublisher:
             standing |= await talk.look({(name, kind) for name in named for kind in ADDRESS_KINDS} - set(places))
             cluster.former |= named
             changes = plan(zone, standing, cluster.former)
-            attempt.found = _told(changes, standing)
+            attempt.found = told(changes, standing)
             for batch in batches(changes, UPDATE_LIMIT):
                 attempt.sent = True
                 await talk.update(settings.zone, batch)
@@ -302,26 +300,6 @@ class UpdatePublisher:
             took = now - self._trouble.since
             log.info("update-recovered server=%s after=%.1fs", self._settings.server_text, took)
         self._trouble.end()
-
-
-def _told(changes: Sequence[RRset], standing: Standing) -> str:
-    """What stands where something else is wanted, on a log line."""
-    words = []
-    for change in changes[:TOLD]:
-        there = standing.get((change.name, change.kind))
-        records = ", ".join(map(_data, there.records[:TOLD])) if there else "nothing"
-        words.append(f"{change.name} {change.kind.name}: {records}")
-    return "; ".join(words) + (" and more" if len(changes) > TOLD else "")
-
-
-def _data(record: Record) -> str:
-    match record:
-        case SrvRecord(priority, weight, port, target):
-            return f"{priority} {weight} {port} {target}"
-        case AddressRecord(address):
-            return address
-        case _:
-            return type(record).__name__
 
 
 def _targets(zone: Zone) -> frozenset[str]:
