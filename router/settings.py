@@ -1,25 +1,26 @@
 """The router's configuration: TOML or flags in, one frozen value out.
 
-Owns every option's name, unit, default and reason, and the words of each error. Must not know the running router.
+Owns every option's name, unit, default and reason; the words of errors are `srv.documents`'. Must not know the
+running router.
 """
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import tomllib
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from cluster.evidence import LagLimits, LagPolicy, Policy, QuorumPolicy
-from cluster.flavours import Flavour
-from cluster.members import Endpoint, parse_endpoint
+from cluster.evidence import Policy
+from cluster.members import Endpoint
+from srv import documents
+from srv.documents import Table, WrongError, address
 from srv.freshness import Policy as Freshness
 from srv.names import canonical
+from srv.policies import PolicyTable, max_age_of
 from srv.zone import SERVICES
 from xproto.tls import TlsMode
 
@@ -28,16 +29,7 @@ ADMIN_PORT = 8443
 FRESHNESS = Freshness()
 
 
-class SettingsError(Exception):
-    """The configuration cannot be used. Each line names a key, its value and what would be right."""
-
-
-class _WrongError(ValueError):
-    """Found by a check that sees more than one value: the key is not pydantic's to know."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
+SettingsError = documents.DocumentError
 
 
 class Protocol(Enum):
@@ -61,44 +53,13 @@ class StrategyName(Enum):
     ROUND_ROBIN = "round-robin"
 
 
-class FlavourName(Enum):
-    """How a cluster replicates, as it is set."""
-
-    AUTO = "auto"
-    GROUP_REPLICATION = "group-replication"
-    GALERA = "galera"
-    REPLICATION = "replication"
-
-
-def _address(default_port: int | None) -> BeforeValidator:
-    def read(value: object) -> object:
-        if isinstance(value, Endpoint):
-            return value
-        if not isinstance(value, str):
-            raise ValueError('must be a text like "127.0.0.1:6446"')
-        endpoint = parse_endpoint(value, default_port or 0)
-        if endpoint.port == 0:
-            raise ValueError('the port is missing; write ADDRESS:PORT, like "127.0.0.1:6446"')
-        try:
-            ipaddress.ip_address(endpoint.host)
-        except ValueError:
-            raise ValueError(f"{endpoint.host!r} is not an IP address; write one, like 127.0.0.1 or [::1]") from None
-        return endpoint
-
-    return BeforeValidator(read)
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class ClusterSettings(_Table):
+class ClusterSettings(PolicyTable):
     """`[clusters.NAME]`: where a cluster's members are learned and how they are asked."""
 
     srv: Annotated[str, Field(min_length=1, max_length=240)]
     """The cluster's domain: `_mysql._tcp.` and `_mysqlx._tcp.` are put before it. With a final dot the search list of
     /etc/resolv.conf is left alone; without `resolvers` it is followed otherwise."""
-    resolvers: tuple[Annotated[Endpoint, _address(DNS_PORT)], ...] = ()
+    resolvers: tuple[Annotated[Endpoint, address(DNS_PORT)], ...] = ()
     """DNS servers, `ADDRESS[:PORT]`, tried in this order. Empty: those of /etc/resolv.conf."""
     probe_user: str = ""
     """Account for health checks; needs SELECT on performance_schema."""
@@ -117,18 +78,6 @@ class ClusterSettings(_Table):
     """Seconds between looks at a member. Notices come in between; this is for what they miss."""
     probe_timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.5
     """Seconds for one look, connecting included."""
-    flavour: FlavourName = FlavourName.AUTO
-    """How the members replicate: `auto` has it told from what they report."""
-    quorum_policy: QuorumPolicy = QuorumPolicy.NONE
-    """What members are used for that answer without a majority of their group: `none`, `read` (what they have may be
-    old), or `all` (writes wait in the server)."""
-    lag_limit: Annotated[float, Field(ge=0, le=86400)] = 60.0
-    """Seconds by which a member that is read from may be late; 0: no limit. One that was too late is read from again
-    below half of that."""
-    lag_limit_transactions: Annotated[int, Field(ge=0)] = 0
-    """The same in transactions that it has not applied yet."""
-    lag_policy: LagPolicy = LagPolicy.FRESHEST
-    """Who is read from while all are beyond the limit: `freshest` (the least late), `all`, or `none`."""
     topology_max_age: Annotated[float, Field(ge=1, le=86400)] = 30.0
     """Seconds for which the last known roles serve new sessions while no member can be asked."""
     dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = FRESHNESS.keep_last_good
@@ -147,16 +96,7 @@ class ClusterSettings(_Table):
     @property
     def policy(self) -> Policy:
         """How observations of the cluster's members are judged."""
-        return Policy(
-            max_age=2 * max(self.probe_timeout, self.poll_interval),
-            flavour=None if self.flavour is FlavourName.AUTO else Flavour(self.flavour.value),
-            quorum=self.quorum_policy,
-            lag=LagLimits(
-                seconds=self.lag_limit or None,
-                queued=self.lag_limit_transactions or None,
-                when_all=self.lag_policy,
-            ),
-        )
+        return self.judging(max_age_of(self.probe_timeout, self.poll_interval))
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -169,21 +109,21 @@ class ClusterSettings(_Table):
                 raise ValueError("it has characters that no host name has")
             object.__setattr__(self, "srv", canonical(name) + end)
         except ValueError as exc:
-            raise _WrongError(
+            raise WrongError(
                 "srv", f"{self.srv!r} is not a domain name ({exc}); write one like db.example.com"
             ) from exc
         if self.dns_ttl_floor > self.dns_ttl_ceiling:
             limits = f"{self.dns_ttl_floor:g} is above dns_ttl_ceiling, {self.dns_ttl_ceiling:g}"
-            raise _WrongError("dns_ttl_floor", f"{limits}; the floor must not be above the ceiling")
+            raise WrongError("dns_ttl_floor", f"{limits}; the floor must not be above the ceiling")
         if "\0" in self.probe_user:
-            raise _WrongError("probe_user", "must not contain a zero byte")
+            raise WrongError("probe_user", "must not contain a zero byte")
         return self
 
 
-class RouteSettings(_Table):
+class RouteSettings(Table):
     """`[routes.NAME]`: a listening port."""
 
-    listen: Annotated[Endpoint, _address(None)]
+    listen: Annotated[Endpoint, address(None, "127.0.0.1:6446")]
     """`ADDRESS:PORT` to listen on."""
     protocol: Protocol
     """`classic` or `x`."""
@@ -206,18 +146,18 @@ class RouteSettings(_Table):
     @model_validator(mode="after")
     def _fallback(self) -> Self:
         if self.fallback_to_primary and self.destination is Destination.PRIMARY:
-            raise _WrongError("fallback_to_primary", "only a route with destination SECONDARY can fall back")
+            raise WrongError("fallback_to_primary", "only a route with destination SECONDARY can fall back")
         return self
 
 
-class AdminSettings(_Table):
+class AdminSettings(Table):
     """`[admin]`: the HTTP listener for metrics, health and the read-only API."""
 
-    listen: Annotated[Endpoint, _address(ADMIN_PORT)] = Endpoint("127.0.0.1", ADMIN_PORT)
+    listen: Annotated[Endpoint, address(ADMIN_PORT)] = Endpoint("127.0.0.1", ADMIN_PORT)
     enabled: bool = True
 
 
-class Settings(_Table):
+class Settings(Table):
     """The whole configuration."""
 
     clusters: Annotated[Mapping[str, ClusterSettings], Field(min_length=1)]
@@ -229,21 +169,21 @@ class Settings(_Table):
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
         if not self.routes:
-            raise _WrongError("routes", "at least one route is needed")
+            raise WrongError("routes", "at least one route is needed")
         names = ", ".join(sorted(self.clusters))
         listening: dict[Endpoint, str] = {}
         for name, route in self.routes.items():
             if not route.cluster and len(self.clusters) > 1:
-                raise _WrongError(f"routes.{name}.cluster", f"must be one of {names}")
+                raise WrongError(("routes", name, "cluster"), f"must be one of {names}")
             if route.cluster and route.cluster not in self.clusters:
-                raise _WrongError(f"routes.{name}.cluster", f"{route.cluster!r} is not one of {names}")
+                raise WrongError(("routes", name, "cluster"), f"{route.cluster!r} is not one of {names}")
             if route.listen in listening:
                 other = listening[route.listen]
-                raise _WrongError(f"routes.{name}.listen", f"{route.listen} is already the address of route {other}")
+                raise WrongError(("routes", name, "listen"), f"{route.listen} is already the address of route {other}")
             listening[route.listen] = name
         if self.admin.enabled and self.admin.listen in listening:
-            raise _WrongError(
-                "admin.listen", f"{self.admin.listen} is the address of route {listening[self.admin.listen]}"
+            raise WrongError(
+                ("admin", "listen"), f"{self.admin.listen} is the address of route {listening[self.admin.listen]}"
             )
         return self
 
@@ -293,55 +233,4 @@ def parse(document: Mapping[str, Any]) -> Settings:
     clusters = document.get("clusters")
     if "routes" not in document and isinstance(clusters, Mapping) and len(clusters) > 1:
         raise SettingsError("routes: with several clusters there are no usual routes; configure [routes.NAME]")
-    try:
-        return Settings.model_validate({"routes": default_routes(), **document})
-    except ValidationError as exc:
-        raise SettingsError("\n".join(_in_words(error) for error in exc.errors())) from exc
-
-
-_REMEDY = {
-    "missing": "is missing, and has no default",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "string_type": "must be a text in quotes",
-    "model_type": "must be a table",
-    "mapping_type": "must be a table",
-    "dict_type": "must be a table",
-    "tuple_type": "must be a list",
-}
-
-
-def _in_words(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        known = _known_keys(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        return f"{key}: no such option; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
-    if kind == "value_error":
-        wrong = context["error"]
-        inner = wrong.key if isinstance(wrong, _WrongError) else ""
-        return f"{'.'.join(filter(None, (key, inner)))}: {wrong}"
-    if kind == "missing":
-        return f"{key}: {_REMEDY['missing']}"
-    remedy = _REMEDY.get(kind) or (
-        f"must be one of {context['expected']}" if kind == "enum" else error["msg"].replace("Input should", "must")
-    )
-    return f"{key}: {error['input']!r}: {remedy}"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    table: type[BaseModel] = Settings
-    match location:
-        case ("clusters", *_):
-            table = ClusterSettings
-        case ("routes", *_):
-            table = RouteSettings
-        case ("admin", *_):
-            table = AdminSettings
-    return sorted(table.model_fields)
+    return documents.parse(Settings, {"routes": default_routes(), **document})

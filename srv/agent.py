@@ -6,6 +6,7 @@ Owns the lease, and when the key is written. What the key says is `leases`' form
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import random
 import time
@@ -18,22 +19,20 @@ from cluster.members import Member
 from cluster.observations import Observation, Outcome
 from cluster.watch import Watch
 from srv import leases
-from srv.etcd import Etcd, EtcdError, LeaseGoneError
+from srv.etcd import BACKOFF, Etcd
+from srv.etcd_answers import EtcdError, LeaseGoneError
 from srv.hosts import locate
 from srv.leases import Lease
-from srv.probed import Locate
+from srv.names import is_address
+from srv.probed import HOST_INTERVAL, Locate
 from srv.publication import Known
+from srv.setbacks import Setback
 from srv.zone import DEFAULT_WEIGHT
 
 log = logging.getLogger("fairlead.srv")
 
 KEEPALIVE_INTERVAL = 3.0  # seconds: two may be lost before the lease of ten seconds is
 REWRITE_INTERVAL = 5.0  # seconds between writes of what differs in measurements only: a store is no place for metrics
-# Seconds for which a look may be told of, as long as a watch goes by it: a process that was stopped and goes on must
-# not tell what it saw before.
-TELL_WITHIN = Policy().max_age
-HOST_INTERVAL = 30.0  # seconds between looks at the name under which the member is published
-BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 REVOKE_TIMEOUT = 2.0  # seconds that etcd has to take the key away when the agent ends; the lease does it later
 
 
@@ -42,6 +41,8 @@ class Settings:
     """Whose agent it is, and how its member is published.
 
     `member`: as others reach it. `probe`: as it is reached from here. A name in `member` is looked up here.
+    `tell_within`: seconds for which a look may be told of, as long as a watch goes by it: a process that was stopped
+    and goes on must not tell what it saw before.
     """
 
     domain: str
@@ -51,6 +52,7 @@ class Settings:
     weight: int = DEFAULT_WEIGHT
     priority: int = 0
     draining: bool = False
+    tell_within: float = Policy().max_age
 
 
 class Agent:
@@ -127,32 +129,38 @@ class Agent:
         host = self._settings.member.host
         while True:
             found = await self._locate(host)
+            if not is_address(host):  # Debian's /etc/hosts has a machine's own name at 127.0.1.1
+                found = tuple(one for one in found if not ipaddress.ip_address(one).is_loopback)
             if found:
                 self._addresses = found
             else:
-                log.warning("host-unresolved host=%s kept=%s", host, ",".join(self._addresses) or "none")
+                kept = ",".join(self._addresses) or "none"
+                log.warning("host-unresolved host=%s kept=%s reason='no address that others could reach'", host, kept)
             self._hint.set()
             await asyncio.sleep(HOST_INTERVAL)
 
     async def _keep_key(self) -> Never:
         """Write the key where that is due, and keep its lease; one task, so that the two are never at odds."""
-        failures = 0
+        setback = Setback(*BACKOFF, self._rng)
         while True:
             self._hint.clear()
+            began = self._clock()
             try:
                 await self._renew()
-                if failures:
+                if setback.failures:
                     log.info("etcd-back endpoints=%s", self._etcd)
-                failures = 0
+                setback.end()
             except LeaseGoneError:
                 log.warning("lease-lost key=%s: a new one follows", self._key)
                 self._lease = self._written = None
                 continue
             except EtcdError as exc:
-                if not failures:
+                if not setback.failures:
                     log.warning("etcd-lost reason=%r", str(exc))
-                failures += 1
-                await asyncio.sleep(self._pause(failures))
+                now = self._clock()
+                setback.add(str(exc), began=began, now=now)
+                self._written = None  # whoever reads after the outage does not know how old the key is: write at once
+                await asyncio.sleep(setback.due - now)
                 continue
             try:
                 async with asyncio.timeout(max(0.0, self._kept_at + KEEPALIVE_INTERVAL - self._clock())):
@@ -170,6 +178,7 @@ class Agent:
             self._kept_at = now
         told = self._telling()
         if told is not None and self._is_due(told):
+            self._written = None  # should no answer come, nobody knows what stands there
             await self._etcd.put(self._key, leases.write(told), self._lease)
             self._written, self._written_at = told, self._clock()
 
@@ -191,7 +200,7 @@ class Agent:
         )
 
     def _is_young(self, seen: Observation) -> bool:
-        return self._clock() - seen.taken_at <= TELL_WITHIN
+        return self._clock() - seen.taken_at <= self._settings.tell_within
 
     def _is_due(self, told: Lease) -> bool:
         if self._written is None or _facts(told) != _facts(self._written):
@@ -207,10 +216,6 @@ class Agent:
             log.info("lease-revoked key=%s", self._key)
         except (EtcdError, TimeoutError) as exc:
             log.warning("lease-not-revoked key=%s reason=%r: it expires by itself", self._key, str(exc))
-
-    def _pause(self, failures: int) -> float:
-        least, most = BACKOFF
-        return min(most, least * 2.0 ** min(failures - 1, 16)) * self._rng.uniform(0.5, 1.0)
 
 
 def _facts(lease: Lease) -> tuple[object, ...]:

@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--member",
         required=True,
         metavar="NAME=HOST[:PORT[/XPORT]]",
-        help="the member as clients reach it, published as NAME.DOMAIN (default ports: 3306/33060)",
+        help="the member as clients reach it, published as NAME.DOMAIN (default ports: 3306/33060;"
+        " XPORT 0: it has no X Protocol)",
     )
     parser.add_argument(
         "--probe",
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
             raise DocumentError(f"--interval {interval:g}: wanted 0.01 to 60 seconds")
         check_rank(args.weight, args.priority)
         member = parse_known(args.member)
-        ports = f":{member.classic_port}/{member.x_port}"
+        ports = f":{member.classic_port}/{member.x_port or 0}"
         probe = parse_known(f"{member.label}={args.probe or '127.0.0.1' + ports}")
         domain = canonical(args.domain)
         settings = AgentSettings(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cluster.access import Access
 from cluster.commands import read_password
+from cluster.evidence import Policy
 from cluster.watch import Timing, Watch
 from srv import agent, leaseholders, listed, probed
 from srv.agent import Agent
@@ -18,6 +21,7 @@ from srv.etcd import Etcd, Login
 from srv.hosts import Hosts
 from srv.leased import LeasedClusters
 from srv.listed import ListedClusters
+from srv.policies import max_age_of
 from srv.probed import ProbedGroup
 from srv.publisher import Publisher
 from srv.server import Server
@@ -27,6 +31,8 @@ from srv.update_settings import UpdateSettings, read_secret
 from srv.updates import UpdatePublisher
 from xproto.session import Login as MemberLogin
 from xproto.tls import TlsMode, make_context, parse_mode
+
+log = logging.getLogger("fairlead.srv")
 
 # Members are nudged for notices so often in a second, all groups together: a tenth of a core. Beyond ten groups their
 # notices come later, and beyond a few hundred with the next look.
@@ -53,7 +59,10 @@ def assemble(settings: Settings) -> Controller:
                 leased.setdefault(settings.etcd_of(cluster), []).append(cluster)
     for name, clusters in leased.items():
         table = settings.etcd[name]
-        wanted = [leaseholders.Settings(one.domain, one.ttl, one.keep_roles) for one in clusters]
+        wanted = [
+            leaseholders.Settings(one.domain, one.ttl, one.keep_roles, one.judging(leaseholders.MAX_AGE))
+            for one in clusters
+        ]
         sources.append(LeasedClusters(open_etcd(f"etcd.{name}", table), table.prefix, wanted))
     listen = [(endpoint.host, endpoint.port) for endpoint in settings.server.listen]
     publishers: list[Publisher] = []
@@ -94,6 +103,12 @@ def open_etcd(key: str, table: EtcdTable) -> Etcd:
         if table.user:
             file = str(table.password_file)
             login = Login(table.user, read_password(file, "password_file"))
+            if not table.tls_ca:
+                log.warning(
+                    "etcd-in-clear table=%s reason='the password of user %s goes over http://: use https'",
+                    key,
+                    table.user,
+                )
         if table.tls_ca:
             context = make_context(
                 TlsMode.VERIFY_IDENTITY,
@@ -129,7 +144,10 @@ def make_access(
 
 def make_agent(settings: agent.Settings, etcd: Etcd, access: Access, interval: float) -> Agent:
     """An agent that looks every so many seconds."""
-    return Agent(settings, etcd, Watch(access, timing=Timing(poll=interval)), locate=Hosts().locate)
+    timing = Timing(poll=interval)
+    max_age = max_age_of(timing.timeout, interval)
+    watch = Watch(access, timing=timing, policy=Policy(max_age=max_age))
+    return Agent(replace(settings, tell_within=max_age), etcd, watch, locate=Hosts().locate)
 
 
 def _updater(key: str, table: UpdatesTable) -> UpdatePublisher:
@@ -152,7 +170,8 @@ def _group(key: str, table: GroupTable, groups: int, hosts: Hosts) -> ProbedGrou
     )
     timing = group_timing(groups, table.interval)
     settings = probed.Settings(table.domain, table.members, table.ttl, table.adopt, table.keep_roles)
-    return ProbedGroup(settings, Watch(access, timing=timing), locate=hosts.locate)
+    policy = table.judging(max_age_of(timing.timeout, table.interval))
+    return ProbedGroup(settings, Watch(access, timing=timing, policy=policy), locate=hosts.locate)
 
 
 @contextmanager

@@ -87,7 +87,8 @@ def srv(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
         "--member",
         action="append",
         metavar="NAME=HOST[:PORT[/XPORT]]",
-        help="a member of the group, published as NAME.DOMAIN; may be repeated (default ports: 3306/33060)",
+        help="a member of the group, published as NAME.DOMAIN; may be repeated (default ports: 3306/33060; XPORT 0: it"
+        " has no X Protocol)",
     )
     add_probe_flags(serve)
     serve.add_argument("--ttl", type=int, metavar="SECONDS", help="of all records (default: 5)")

@@ -15,6 +15,7 @@ from srv.signed import (
     BadKeyError,
     BadSignatureError,
     BadTimeError,
+    OversizeError,
     SignatureError,
     Signed,
     SigningKey,
@@ -67,7 +68,10 @@ class Conversation:
         Raises:
             UpdateError: the server does not do it.
         """
-        signed = sign_update(self._next_id(), zone, changes, self._key)
+        try:
+            signed = sign_update(self._next_id(), zone, changes, self._key)
+        except OversizeError as exc:
+            raise UpdateError(Outcome.TOO_LARGE, changes[0].name) from exc
         await self._send([signed])
         rcode = read_update_reply(await self._receive(), signed, self._key)
         if rcode is None:

@@ -14,7 +14,8 @@ class Desired:
     """One cluster's records.
 
     The domain is kept in its canonical form; `ttl` is seconds. Where the roles are not known, role names answer
-    SERVFAIL, or keep what a name server has at them: neither "nobody" nor what may have been true once.
+    SERVFAIL, or keep what a name server has at them: neither "nobody" nor what may have been true once. Where the
+    members are not known either, so do all SRV names.
 
     Raises:
         ValueError: the domain cannot be a name.
@@ -24,6 +25,7 @@ class Desired:
     members: tuple[ZoneMember, ...]
     ttl: int = 5
     roles_known: bool = True
+    members_known: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "domain", canonical(self.domain))
@@ -41,15 +43,30 @@ class Desired:
             ttl=self.ttl,
             nameserver_addresses=nameserver_addresses,
             withhold_parts=not self.roles_known,
+            withhold_all=not self.members_known,
         )
 
     def describe(self) -> str:
         """The publication on one log line."""
-        words = [f"members={_listed(member.label for member in self.members)}"]
+        words = [f"members={_listed(member.label for member in self.members) if self.members_known else 'unknown'}"]
         for part in Part:
             has = _listed(member.label for member in self.members if part in member.parts)
             words.append(f"{part.value}={has if self.roles_known else 'unknown'}")
         return " ".join(words)
+
+
+def can_be_found(offered: Iterable[tuple[frozenset[Part], bool]]) -> bool:
+    """Whether each part that is offered by somebody is so by one whose address is known.
+
+    Else its name would be empty for want of an address, which is another thing than for want of a member. One host that
+    never resolves takes nobody along, as long as there are others for the same part.
+
+    Args:
+        offered: the parts of each member, and whether it has an address.
+    """
+    of = list(offered)
+    wanted = {part for parts, _ in of for part in parts}
+    return wanted <= {part for parts, has_address in of if has_address for part in parts}
 
 
 def _listed(labels: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import tomllib
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -16,6 +16,8 @@ from cluster.members import Endpoint, parse_endpoint
 from srv.names import canonical
 
 Location = tuple[int | str, ...]
+
+ERRORS_LIMIT = 10  # told of one document; finding the line of each takes as long as reading it some ten times
 
 
 class DocumentError(Exception):
@@ -39,17 +41,17 @@ class Table(BaseModel):
 Model = TypeVar("Model", bound=Table)
 
 
-def address(default_port: int | None) -> BeforeValidator:
-    """Reads `ADDRESS:PORT`, an IP address."""
+def address(default_port: int | None, example: str = "192.0.2.53:53") -> BeforeValidator:
+    """Reads `ADDRESS:PORT`, an IP address; `example` is one for errors."""
 
     def read(value: object) -> object:
         if isinstance(value, Endpoint):
             return value
         if not isinstance(value, str):
-            raise ValueError('wanted a text like "192.0.2.53:53"')
+            raise ValueError(f'wanted a text like "{example}"')
         endpoint = parse_endpoint(value, default_port or 0)
         if endpoint.port == 0:
-            raise ValueError('the port is missing; write ADDRESS:PORT, like "192.0.2.53:53"')
+            raise ValueError(f'the port is missing; write ADDRESS:PORT, like "{example}"')
         try:
             ipaddress.ip_address(endpoint.host)
         except ValueError:
@@ -76,7 +78,7 @@ def parse(model: type[Model], document: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as exc:
-        raise DocumentError("\n".join(in_words(error, model) for error in _telling(exc))) from exc
+        raise DocumentError("\n".join(_bounded(_telling(exc), lambda error: in_words(error, model)))) from exc
 
 
 def parse_text(model: type[Model], text: str) -> Model:
@@ -92,8 +94,18 @@ def parse_text(model: type[Model], text: str) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as exc:
-        lines = [f"line {line_of(text, _place(error, model)[0])}: {in_words(error, model)}" for error in _telling(exc)]
-        raise DocumentError("\n".join(lines)) from exc
+
+        def tell(error: Any) -> str:
+            return f"line {line_of(text, _place(error, model)[0])}: {in_words(error, model)}"
+
+        raise DocumentError("\n".join(_bounded(_telling(exc), tell))) from exc
+
+
+def _bounded(errors: Sequence[Any], tell: Callable[[Any], str]) -> list[str]:
+    """The first errors in words, and how many more there are."""
+    lines = [tell(error) for error in errors[:ERRORS_LIMIT]]
+    more = len(errors) - len(lines)
+    return [*lines, f"and {more} more"] if more else lines
 
 
 def _telling(exc: ValidationError) -> list[Any]:

@@ -1,42 +1,43 @@
 """A client of etcd's v3 API, through its JSON gateway over HTTP. The one importer of aiohttp here.
 
-Owns endpoints and failing over between them, the login, limits, and the names of failures. Must not know what the keys
-mean. Shapes are those of etcd 3.4's `rpc.proto`: numbers come as text, keys and values in base64.
+Owns endpoints and failing over between them, the login, limits and time. Must not know what the keys mean; what an
+answer means is `etcd_answers`' to read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import aiohttp
 
+from srv.etcd_answers import (
+    Batch,
+    EtcdError,
+    Event,
+    LeaseGoneError,
+    RevisionGoneError,
+    after,
+    document_of,
+    event_of,
+    granted,
+    is_stale,
+    revision_of,
+    store_of,
+    text_of,
+)
+
 REQUEST_TIMEOUT = 2.0  # seconds for one request to one endpoint: several fit into a lease of 10 s
 HEARTBEAT = 2.0  # seconds of silence on a watch, after which the endpoint must show that it still belongs to a majority
+BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 PAGE = 100  # keys in one answer, so that no answer is large whatever their number
 ANSWER_LIMIT = 16 * 2**20  # bytes of one answer, or of one message of a watch: many times a page of what we write
-WORDS_LIMIT = 200  # bytes of an answer that is no JSON, for the log
-OUT_OF_ORDER = frozenset({4, 8, 13, 14})  # gRPC: deadline, exhausted, internal, unavailable. Another endpoint may do
-UNAUTHENTICATED = 16
-NOT_FOUND = 5
-
-
-class EtcdError(Exception):
-    """It could not be done; the text says where and why."""
-
-
-class RevisionGoneError(EtcdError):
-    """What happened since that revision cannot be told: compacted, or the store is another. Read anew."""
-
-
-class LeaseGoneError(EtcdError):
-    """The lease has expired, and what was under it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +45,7 @@ class Login:
     """An etcd user."""
 
     user: str
-    password: str
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A key's new value at a revision; None where it was deleted or its lease has expired."""
-
-    key: str
-    value: bytes | None
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What happened up to a revision."""
-
-    revision: int
-    events: tuple[Event, ...]
+    password: str = field(repr=False)
 
 
 class Etcd:
@@ -80,6 +64,7 @@ class Etcd:
         self._login = login
         self._ssl_context = ssl_context
         self._token: str | None = None
+        self._store = ""  # the etcd cluster that was read, by its own number
         self._session: aiohttp.ClientSession | None = None
 
     def __str__(self) -> str:
@@ -97,13 +82,15 @@ class Etcd:
         Raises:
             EtcdError: no endpoint answers, or it is refused.
         """
-        start, end = prefix.encode(), _after(prefix.encode())
+        start, end = prefix.encode(), after(prefix.encode())
         revision, events = 0, list[Event]()
         while True:
-            question = {"key": _text(start), "range_end": _text(end), "limit": PAGE, "revision": revision}
+            question = {"key": text_of(start), "range_end": text_of(end), "limit": PAGE, "revision": revision}
             answer = await self._call("/v3/kv/range", question)
-            revision = revision or _revision(answer)
-            found = [_event(one, int(one["mod_revision"])) for one in answer.get("kvs", ())]
+            with _reading(self):
+                revision = revision or revision_of(answer)
+                self._store = store_of(answer)
+                found = [event_of(one, is_past=True) for one in answer.get("kvs", ())]
             events.extend(found)
             if not answer.get("more") or not found:
                 return Batch(revision, tuple(events))
@@ -112,44 +99,49 @@ class Etcd:
     async def watch(self, prefix: str, start: int) -> AsyncIterator[Batch]:
         """What happens under a prefix from a revision on, until something goes wrong; first an empty batch.
 
+        A batch's revision is that of its last event: the store's own may be ahead of it while what was missed is told
+        in portions.
+
         Raises:
             RevisionGoneError: it cannot be told from there.
             EtcdError: the endpoint is lost, or watching is refused.
         """
         key = prefix.encode()
-        where = {"key": _text(key), "range_end": _text(_after(key))}
+        where = {"key": text_of(key), "range_end": text_of(after(key))}
         create = {**where, "start_revision": start}
         await self._call("/v3/kv/range", {**where, "count_only": True})  # finds one that answers, and logs in
-        endpoint = self._endpoints[0]
+        endpoint, now = self._endpoints[0], 0
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 response = await self._open(endpoint, "/v3/watch", {"create_request": create})
             async with response:
                 async for message in self._messages(endpoint, response, {**where, "count_only": True}):
-                    if "error" in message:
-                        raise EtcdError(f"{endpoint}: {message['error'].get('message', 'watch failed')}")
-                    result = message.get("result", {})
-                    revision = _revision(result)
+                    result = granted(endpoint, message, response.status).get("result", {})
+                    revision = revision_of(result)
                     if result.get("canceled"):
                         reason = result.get("cancel_reason", "")
                         if "compact_revision" in result or "compacted" in reason:
                             raise RevisionGoneError(f"{endpoint}: revision {start} was compacted")
                         raise EtcdError(f"{endpoint}: watch refused: {reason or 'no reason given'}")
                     if result.get("created"):
+                        if self._store and self._store != store_of(result):
+                            raise RevisionGoneError(f"{endpoint}: it is another cluster than the one that was read")
                         if revision < start - 1:
                             raise RevisionGoneError(f"{endpoint}: it is at revision {revision}, and was at {start - 1}")
+                        now = revision
                         yield Batch(start - 1, ())
-                    events = result.get("events", ())
+                    events = [event_of(one["kv"], one.get("type"), now=now) for one in result.get("events", ())]
                     if events:
-                        found = (_event(one["kv"], int(one["kv"]["mod_revision"]), one.get("type")) for one in events)
-                        yield Batch(revision, tuple(found))
-        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as exc:
+                        yield Batch(max(event.revision for event in events), tuple(events))
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             self._put_last(endpoint)
             raise EtcdError(f"{endpoint}: {_words(exc)}") from exc
 
     async def grant(self, ttl: int) -> int:
         """A new lease of so many seconds; returns its number."""
-        return int((await self._call("/v3/lease/grant", {"TTL": ttl}))["ID"])
+        answer = await self._call("/v3/lease/grant", {"TTL": ttl})
+        with _reading(self):
+            return int(answer["ID"])
 
     async def keep_alive(self, lease: int) -> None:
         """Have the lease last its whole time again.
@@ -159,7 +151,9 @@ class Etcd:
             EtcdError: no endpoint answers.
         """
         answer = await self._call("/v3/lease/keepalive", {"ID": lease})
-        if int(answer.get("result", {}).get("TTL", 0)) <= 0:
+        with _reading(self):
+            left = int(answer.get("result", {}).get("TTL", 0))
+        if left <= 0:
             raise LeaseGoneError("the lease has expired")
 
     async def revoke(self, lease: int) -> None:
@@ -173,7 +167,7 @@ class Etcd:
             LeaseGoneError: the lease has expired.
             EtcdError: no endpoint answers, or it is refused.
         """
-        await self._call("/v3/kv/put", {"key": _text(key.encode()), "value": _text(value), "lease": lease})
+        await self._call("/v3/kv/put", {"key": text_of(key.encode()), "value": text_of(value), "lease": lease})
 
     async def _call(self, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask one endpoint after another until one answers."""
@@ -182,7 +176,8 @@ class Etcd:
             try:
                 async with asyncio.timeout(REQUEST_TIMEOUT):
                     return await self._ask(endpoint, path, question)
-            except (aiohttp.ClientError, OSError, ValueError) as exc:  # a TimeoutError is an OSError
+            # a TimeoutError is an OSError; the last three are of documents that are none of etcd's
+            except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
                 failures.append(f"{endpoint}: {_words(exc)}")
                 self._put_last(endpoint)
         raise EtcdError("; ".join(failures))
@@ -190,25 +185,29 @@ class Etcd:
     async def _ask(self, endpoint: str, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
         if self._login is not None and self._token is None:
             self._token = await self._authenticate(endpoint, self._login)
-        answer = await self._post(endpoint, path, question)
-        if self._login is not None and int(answer.get("code", 0)) == UNAUTHENTICATED:
+        answer, status = await self._post(endpoint, path, question)
+        if self._login is not None and is_stale(answer):
             self._token = await self._authenticate(endpoint, self._login)  # tokens expire after some minutes
-            answer = await self._post(endpoint, path, question)
-        return _granted(endpoint, answer)
+            answer, status = await self._post(endpoint, path, question)
+        given = granted(endpoint, answer, status)
+        if "header" not in given.get("result", given):
+            raise ValueError("its answer is none of etcd's")
+        return given
 
     async def _authenticate(self, endpoint: str, login: Login) -> str:
         self._token = None
-        answer = await self._post(endpoint, "/v3/auth/authenticate", {"name": login.user, "password": login.password})
-        return str(_granted(endpoint, answer)["token"])
+        question = {"name": login.user, "password": login.password}
+        return str(granted(endpoint, *await self._post(endpoint, "/v3/auth/authenticate", question))["token"])
 
-    async def _post(self, endpoint: str, path: str, question: Mapping[str, Any]) -> dict[str, Any]:
+    async def _post(self, endpoint: str, path: str, question: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """The answer's document and its HTTP status."""
         async with await self._open(endpoint, path, question) as response:
             answer = bytearray()
             async for chunk in response.content.iter_any():
                 answer += chunk
                 if len(answer) > ANSWER_LIMIT:
                     raise ValueError(f"an answer of more than {ANSWER_LIMIT} bytes")
-            return _document(answer, response.status)
+            return document_of(answer, response.status), response.status
 
     async def _open(self, endpoint: str, path: str, question: Mapping[str, Any]) -> aiohttp.ClientResponse:
         if self._session is None:
@@ -251,51 +250,13 @@ class Etcd:
             self._endpoints.append(self._endpoints.pop(0))
 
 
-def _document(answer: bytearray, status: int) -> dict[str, Any]:
+@contextmanager
+def _reading(etcd: Etcd) -> Iterator[None]:
+    """What is odd about an answer is etcd's failure, not ours."""
     try:
-        document = json.loads(answer)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):  # what etcd's gateway refuses by itself, it refuses in plain words
-        raise ValueError(f"HTTP status {status}: {answer[:WORDS_LIMIT].decode(errors='replace').strip()!r}")
-    return document
-
-
-def _granted(endpoint: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, if it is none of a failure."""
-    if "error" not in answer:
-        return answer
-    error = answer["error"]
-    detail = error if isinstance(error, dict) else answer
-    code, message = int(detail.get("code") or detail.get("grpc_code") or 0), str(detail.get("message", error))
-    if code == NOT_FOUND and "lease" in message:
-        raise LeaseGoneError(f"{endpoint}: {message}")
-    if "compacted" in message:
-        raise RevisionGoneError(f"{endpoint}: {message}")
-    if code in OUT_OF_ORDER:
-        raise ValueError(message)  # as with what cannot be read: the next endpoint is asked
-    raise EtcdError(f"{endpoint}: {message}")
-
-
-def _event(kv: Mapping[str, Any], revision: int, kind: str | None = None) -> Event:
-    key = base64.b64decode(kv["key"]).decode(errors="replace")
-    return Event(key, None if kind == "DELETE" else base64.b64decode(kv.get("value", "")), revision)
-
-
-def _revision(answer: Mapping[str, Any]) -> int:
-    return int(answer.get("header", {}).get("revision", 0))
-
-
-def _text(octets: bytes) -> str:
-    return base64.b64encode(octets).decode()
-
-
-def _after(prefix: bytes) -> bytes:
-    """The end of the range of keys with that prefix; as etcd's own clients have it."""
-    for length in range(len(prefix), 0, -1):
-        if prefix[length - 1] < 0xFF:
-            return prefix[: length - 1] + bytes([prefix[length - 1] + 1])
-    return b"\0"
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise EtcdError(f"{etcd}: an answer that is none of etcd's: {_words(exc)}") from exc
 
 
 def _words(exc: BaseException) -> str:

@@ -34,7 +34,7 @@ class Judgement:
 
     @property
     def weighings(self) -> Mapping[str, Weighing]:
-        """Of the members that are offered, by label."""
+        """Of the replicas that are offered, by label."""
         return self._weighings
 
     def note(self, name: str) -> None:
@@ -54,10 +54,18 @@ class Judgement:
             topology, before, all_seen=self._looked_at.issuperset(members), now=now, keep_roles=self._keep_roles
         )
         if before is not None and self.parts is None:
-            self._looked_at.clear()  # back to where it began: the first member to answer need not know the primary
-            age = now - topology.taken_at
-            log.warning("roles-withheld domain=%s age=%.0fs reason=%r", self._domain, age, topology.reason)
+            self._withhold(f"{topology.reason} for {now - topology.taken_at:.0f} s")
         return self._weigh(topology, now) or self.parts != before
+
+    def withhold(self, reason: str) -> None:
+        """There is nobody to judge by."""
+        if self.parts is not None:
+            self.parts = None
+            self._withhold(reason)
+
+    def _withhold(self, reason: str) -> None:
+        self._looked_at.clear()  # back to where it began: the first member to answer need not know the primary
+        log.warning("roles-withheld domain=%s reason=%r", self._domain, reason)
 
     def _weigh(self, topology: Topology, now: float) -> bool:
         if topology.trust is Trust.BLIND:
@@ -65,6 +73,6 @@ class Judgement:
         before = self._weighings
         strains = strains_by_label(topology)
         self._weighings = {label: weigh(before.get(label), strain, now=now) for label, strain in strains.items()}
-        return {label: one.grade for label, one in before.items()} != {
-            label: one.grade for label, one in self._weighings.items()
+        return {label: one.share for label, one in before.items()} != {
+            label: one.share for label, one in self._weighings.items()
         }

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Never, TypeVar
 
 from srv import leases
-from srv.etcd import Etcd, EtcdError, Event, RevisionGoneError
+from srv.etcd import BACKOFF, Etcd
+from srv.etcd_answers import EtcdError, Event, RevisionGoneError
 from srv.leaseholders import LeasedCluster, Settings
+from srv.setbacks import Setback
 from srv.source import Wants
 
 log = logging.getLogger("fairlead.srv")
@@ -23,7 +25,6 @@ Item = TypeVar("Item")
 
 REVIEW_INTERVAL = 1.0  # seconds between reviews for what no key tells: age, and weights
 AT_ONCE = 20  # clusters judged or keys read, some milliseconds of work; then answers have their turn
-BACKOFF = (0.1, 2.0)  # seconds: the first and the longest wait before etcd is tried again
 
 
 class LeasedClusters:
@@ -52,7 +53,7 @@ class LeasedClusters:
         self._clock = clock
         self._rng = rng or random.Random()
         self._revision: int | None = None
-        self._has_read = False
+        self._heard_at: float | None = None  # since when the store is at that revision, or was
 
     def __str__(self) -> str:
         return f"etcd {self._etcd}{self._prefix}"
@@ -60,6 +61,9 @@ class LeasedClusters:
     async def run(self, wants: Wants) -> Never:
         """Say what is wanted until cancelled."""
         try:
+            await self._say_in_turns(
+                wants
+            )  # that nothing is known yet, so that nobody is told there is no such cluster
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(wants), name="leases")
                 tasks.create_task(self._keep_reviewing(wants), name="reviews")
@@ -68,43 +72,50 @@ class LeasedClusters:
         raise AssertionError("unreachable")
 
     async def _follow(self, wants: Wants) -> Never:
-        failures = 0
+        setback = Setback(*BACKOFF, self._rng)
         while True:
+            began = self._clock()
             try:
                 revision = await self._read_anew(wants) if self._revision is None else self._revision
+                before = self._heard_at  # what was missed was written later
                 async for batch in self._etcd.watch(f"{self._prefix}/", revision + 1):
-                    if failures:
+                    if setback.failures:
                         log.info("etcd-back endpoints=%s revision=%d", self._etcd, batch.revision)
-                    failures = 0
+                    setback.end()
+                    touched = self._take(batch.events, since=before)
                     self._revision = batch.revision
-                    self._say(self._take(batch.events), wants)
+                    if not all(event.is_past for event in batch.events):
+                        self._heard_at = self._clock()
+                    self._say(touched, wants)
             except RevisionGoneError as exc:
                 log.info("etcd-read-anew reason=%r", str(exc))
                 self._revision = None
             except EtcdError as exc:
-                if not failures:
+                if not setback.failures:
                     log.warning("etcd-lost reason=%r published=as-before", str(exc))
-                failures += 1
-                await asyncio.sleep(self._pause(failures))
+                now = self._clock()
+                setback.add(str(exc), began=began, now=now)
+                await asyncio.sleep(setback.due - now)
 
     async def _read_anew(self, wants: Wants) -> int:
         """Take what stands there for all there is."""
+        began = self._clock()
         batch = await self._etcd.read(f"{self._prefix}/")
         there = {leases.read_key(self._prefix, event.key) for event in batch.events}
         for domain, cluster in self._clusters.items():
             for label in cluster.labels:
                 if (domain, label) not in there:
-                    cluster.remove(label)
+                    cluster.miss(label, now=began)
         for events in _slices(batch.events):
-            self._take(events)
+            self._take(events, since=None)
             await asyncio.sleep(0)
-        self._revision, self._has_read = batch.revision, True
+        self._revision, self._heard_at = batch.revision, began
         await self._say_in_turns(wants)
         log.info("etcd-read endpoints=%s keys=%d revision=%d", self._etcd, len(batch.events), batch.revision)
         return batch.revision
 
-    def _take(self, events: Iterable[Event]) -> list[LeasedCluster]:
-        """Put keys where they belong, and say whose they were."""
+    def _take(self, events: Iterable[Event], *, since: float | None) -> list[LeasedCluster]:
+        """Put keys where they belong, and say whose they were; `since`: before what is past was written, if known."""
         now = self._clock()
         touched: dict[str, LeasedCluster] = {}
         for event in events:
@@ -114,9 +125,10 @@ class LeasedClusters:
                 continue
             touched[domain] = cluster
             if event.value is None:
-                cluster.remove(label)
+                cluster.remove(label, now=now)
             else:
-                cluster.put(label, event.value, event.revision, now=now)
+                written_after = since if event.is_past else now
+                cluster.put(label, event.value, now=now, since=written_after)
         return list(touched.values())
 
     def _say(self, clusters: Iterable[LeasedCluster], wants: Wants) -> None:
@@ -132,12 +144,7 @@ class LeasedClusters:
     async def _keep_reviewing(self, wants: Wants) -> Never:
         while True:
             await asyncio.sleep(REVIEW_INTERVAL)
-            if self._has_read:
-                await self._say_in_turns(wants)
-
-    def _pause(self, failures: int) -> float:
-        least, most = BACKOFF
-        return min(most, least * 2.0 ** min(failures - 1, 16)) * self._rng.uniform(0.5, 1.0)
+            await self._say_in_turns(wants)
 
 
 def _slices(what: Sequence[Item]) -> Iterable[Sequence[Item]]:

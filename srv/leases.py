@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -52,8 +52,12 @@ class Lease:
 
     def observation(self, name: str, taken_at: float) -> Observation:
         """As a look at the member, for the diagnosis."""
+        return Observation(self.member(name), taken_at, self.outcome, self.report, self.detail)
+
+    def member(self, name: str) -> Member:
+        """The member under that name, where clients reach it."""
         classic, x = (Endpoint(self.addresses[0], port) if port else None for port in (self.port, self.x_port))
-        return Observation(Member(name, classic, x), taken_at, self.outcome, self.report, self.detail)
+        return Member(name, classic, x)
 
 
 def check_rank(weight: int, priority: int) -> None:
@@ -81,7 +85,17 @@ def read_key(prefix: str, key: str) -> tuple[str, str] | None:
 
 
 def write(lease: Lease) -> bytes:
-    """The value of a lease's key."""
+    """The value of a lease's key; where a set of transactions makes it too long for a reader, without that set."""
+    value = _written(lease)
+    report = lease.report
+    if len(value) <= VALUE_LIMIT or report is None or report.replication is None:
+        return value
+    words = f"with them the key would have {len(value)} bytes, more than {VALUE_LIMIT}"
+    replication = replace(report.replication, executed=None, not_told=words)
+    return _written(replace(lease, report=replace(report, replication=replication)))
+
+
+def _written(lease: Lease) -> bytes:
     own = lease.report.own_row if lease.report else None
     told = {
         "form": FORM,

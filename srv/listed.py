@@ -12,13 +12,13 @@ from typing import Never
 
 from srv.hosts import locate
 from srv.listing import DocumentError, Listing, read_listing
-from srv.probed import Locate
+from srv.probed import HOST_INTERVAL, HOST_RETRY, Locate
 from srv.source import Wants
 
 log = logging.getLogger("fairlead.srv")
 
 LOOK_INTERVAL = 0.5  # seconds between looks at the file
-HOST_INTERVAL = 30.0  # seconds between looks at the host names in it
+REASON_LIMIT = 2000  # characters of what is wrong with a file, on a log line
 SIZE_LIMIT = 4 * 2**20  # bytes; a thousand clusters of three members take a tenth of it
 UNUSABLE = (OSError, ValueError, DocumentError)  # what reading a file may raise; a UnicodeDecodeError is a ValueError
 
@@ -38,10 +38,12 @@ class ListedClusters:
         self._path = path
         self._locate = locate
         self._content: bytes | None = None
+        self._unusable: bytes | None = None
         self._trouble = ""
         self._listing = Listing(clusters={})
         self._gone: set[str] = set()
         self._addresses: dict[str, tuple[str, ...]] = {}
+        self._unresolved: set[str] = set()
 
     def __str__(self) -> str:
         return f"file {self._path}"
@@ -50,10 +52,14 @@ class ListedClusters:
         """Say what is wanted until cancelled."""
         loop = asyncio.get_running_loop()
         hosts_due = loop.time() + HOST_INTERVAL
+        retry_due = 0.0
         while True:
-            if await self._look():
-                await self._find(set(self._listing.hosts()) - self._addresses.keys())
+            is_other = await self._look()
+            missing = set(self._listing.hosts()) - self._addresses.keys()
+            if is_other or (missing and loop.time() >= retry_due):
+                await self._find(missing)
                 self._say(wants)
+                retry_due = loop.time() + HOST_RETRY
             if loop.time() >= hosts_due:
                 await self._find(set(self._listing.hosts()))
                 self._say(wants)
@@ -64,12 +70,17 @@ class ListedClusters:
         """Read the file, and say whether it lists something else now."""
         try:
             content = await asyncio.to_thread(_read, self._path)
+            if content == self._unusable:
+                return False  # no better for being read again
+            self._unusable = None
             if content == self._content:
                 self._untroubled()
                 return False
-            listing = read_listing(content.decode())
+            self._unusable = content  # unless what follows shows otherwise
+            listing = await asyncio.to_thread(read_listing, content.decode())
         except UNUSABLE as exc:
             return self._troubled(_reason(exc))
+        self._unusable = None
         self._untroubled()
         self._content = content
         before, self._listing = self._listing, listing
@@ -100,7 +111,9 @@ class ListedClusters:
         for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
             if found:
                 self._addresses[host] = found
-            else:
+                self._unresolved.discard(host)
+            elif host not in self._unresolved:
+                self._unresolved.add(host)
                 kept = ",".join(self._addresses.get(host, ())) or "none"
                 log.warning("host-unresolved host=%s kept=%s", host, kept)
 
@@ -124,7 +137,8 @@ def _reason(exc: Exception) -> str:
         case UnicodeDecodeError():
             return f"not UTF-8 at byte {exc.start}"
         case _:
-            return "; ".join(str(exc).splitlines())
+            words = "; ".join(str(exc).splitlines())
+            return words if len(words) <= REASON_LIMIT else f"{words[:REASON_LIMIT]}…"
 
 
 def _read(path: Path) -> bytes:

@@ -18,7 +18,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from srv.desired import Desired
+from srv.desired import Desired, can_be_found
 from srv.documents import DocumentError, Domain, Table, WrongError, parse_text
 from srv.names import is_address
 from srv.records import TTL_LIMIT
@@ -81,6 +81,8 @@ class ListedCluster(Table):
     def desired(self, domain: str, found: Mapping[str, tuple[str, ...]]) -> Desired:
         """What to publish. A member whose host has no address yet is left out, as is one that drains.
 
+        Where that leaves nobody in a role that somebody has, roles are not known.
+
         Raises:
             ValueError: a member that cannot be published.
         """
@@ -98,7 +100,12 @@ class ListedCluster(Table):
             for name, one in sorted(self.members.items())
             if not one.drain and (one.addresses or found.get(one.host))
         )
-        return Desired(domain, members, self.ttl, roles_known=bool(roles))
+        offered = (
+            (PARTS[role], bool(one.addresses or found.get(one.host)))
+            for name, role in roles.items()
+            if not (one := self.members[name]).drain
+        )
+        return Desired(domain, members, self.ttl, roles_known=bool(roles) and can_be_found(offered))
 
 
 class Listing(Table):

@@ -25,6 +25,7 @@ from srv.source import Wants
 log = logging.getLogger("fairlead.srv")
 
 HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
+HOST_RETRY = 1.0  # seconds between looks at those that have never been found
 FORGET_AFTER = 60.0  # seconds out of the group, after which an adopted member is not published any more
 KEEP_ROLES = 30.0  # seconds; as long as the router goes on with a topology that cannot be renewed
 REVIEW_INTERVAL = 1.0  # seconds between reviews for what no change of the topology tells: its age, and weights
@@ -80,6 +81,7 @@ class ProbedGroup:
         self._addresses: dict[str, tuple[str, ...]] = {}
         self._gone_since: dict[str, float] = {}
         self._new_hosts: set[str] = set()
+        self._unresolved: set[str] = set()
         self._unnameable: set[str] = set()
         self._hosts_hint = asyncio.Event()
 
@@ -158,10 +160,11 @@ class ProbedGroup:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._spread(HOST_INTERVAL)
         while True:
+            hosts: Iterable[str] = {one.host for one in self._known.values()} - self._addresses.keys()
+            retry = loop.time() + self._spread(HOST_RETRY)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
+                async with asyncio.timeout_at(min(due, retry) if hosts else due):
                     await self._hosts_hint.wait()
-            hosts: Iterable[str] = ()
             if loop.time() >= due:
                 hosts = [one.host for one in self._known.values()]
                 due = loop.time() + self._spread(HOST_INTERVAL)
@@ -179,7 +182,9 @@ class ProbedGroup:
         for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
             if found:
                 self._addresses[host] = found
-            else:
+                self._unresolved.discard(host)
+            elif host not in self._unresolved:
+                self._unresolved.add(host)
                 kept = ",".join(self._addresses.get(host, ())) or "none"
                 log.warning("host-unresolved host=%s kept=%s", host, kept)
 

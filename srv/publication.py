@@ -5,13 +5,14 @@ Presence is not health: the all-members names carry every member, the role names
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, Role, State, parse_endpoint
+from cluster.members import CLASSIC_PORT, X_PORT, Endpoint, Member, State, parse_endpoint
 from cluster.topology import Topology, Trust, UnlistedMember
-from srv.desired import Desired
+from srv.desired import Desired, can_be_found
 from srv.names import NAME_CHARACTERS, is_address, is_host_label
 from srv.weights import Strain, Weighing, scaled
 from srv.zone import DEFAULT_WEIGHT, NAMESERVER_LABEL, Part, ZoneMember
@@ -25,23 +26,25 @@ UUID_CHARACTERS = 8  # enough, as a rule, to tell the at most nine members of a 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A member that we publish, by its label. `uuid` is set for one that the group's view told us of."""
+    """A member that we publish, by its label. `uuid` is set for one that the group's view told us of.
+
+    `x_port`: None where it has no X Protocol.
+    """
 
     label: str
     host: str
     classic_port: int = CLASSIC_PORT
-    x_port: int = X_PORT
+    x_port: int | None = X_PORT
     uuid: str | None = None
 
     def member(self, domain: str) -> Member:
         """The member as probes know it."""
-        return Member(
-            f"{self.label}.{domain}", Endpoint(self.host, self.classic_port), Endpoint(self.host, self.x_port)
-        )
+        x = Endpoint(self.host, self.x_port) if self.x_port else None
+        return Member(f"{self.label}.{domain}", Endpoint(self.host, self.classic_port), x)
 
 
 def parse_known(text: str) -> Known:
-    """Read `NAME=HOST[:PORT[/XPORT]]`.
+    """Read `NAME=HOST[:PORT[/XPORT]]`; 0 for XPORT: it has no X Protocol.
 
     Raises:
         ValueError: what is wrong, in words for a user.
@@ -56,9 +59,9 @@ def parse_known(text: str) -> Known:
     known = Known(label.lower(), endpoint.host, endpoint.port)
     if not slash:
         return known
-    if not (x_port.isascii() and x_port.isdigit() and 0 < int(x_port) < 65536):
-        raise ValueError(f"{text!r}: the X port must be a number from 1 to 65535")
-    return replace(known, x_port=int(x_port))
+    if not (x_port.isascii() and x_port.isdigit() and int(x_port) < 65536):
+        raise ValueError(f"{text!r}: the X port must be a number from 1 to 65535, or 0 where there is none")
+    return replace(known, x_port=int(x_port) or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +101,20 @@ def parts_by_label(
 
 
 def strains_by_label(topology: Topology) -> dict[str, Strain]:
-    """How the members that are offered bear up. A primary lags behind nobody; others may still lag behind it."""
+    """How the replicas that are offered bear up, beside each other. Of a primary there is no question."""
+    replicas = {_label(status.member): status for status in topology.secondaries()}
+    loads = {label: status.load for label, status in replicas.items() if status.load is not None}
     return {
-        _label(status.member): Strain(
-            lag=status.lag if status.offered is Role.SECONDARY else None,
-            queued=status.queued if status.offered is Role.SECONDARY else None,
-            load=status.load,
+        label: Strain(
+            status.lag, status.queued, status.load, _median(load for one, load in loads.items() if one != label)
         )
-        for status in topology.members
-        if status.offered is not None
+        for label, status in replicas.items()
     }
+
+
+def _median(values: Iterable[int]) -> float | None:
+    found = list(values)
+    return statistics.median(found) if found else None
 
 
 def newcomers(
@@ -125,13 +132,14 @@ def newcomers(
         return Newcomers()
     places = {place for one in known for place in _places(one, addresses)}
     labels = {one.label for one in known}
+    x_port = X_PORT if any(one.x_port for one in known) else None  # as the others
     found: list[Known] = []
     unnameable: list[UnlistedMember] = []
     for seen in topology.unlisted:
         if seen.state not in JOINED or not seen.host or not 0 < seen.port < 65536:
             continue
         label = _free_label(seen, labels, domain)
-        one = Known(label or "", seen.host, seen.port, uuid=seen.uuid)
+        one = Known(label or "", seen.host, seen.port, x_port, uuid=seen.uuid)
         if not places.isdisjoint(_places(one, addresses)):
             continue
         if label is None:
@@ -164,7 +172,11 @@ def desired_of(
     ttl: int,
     weighings: Mapping[str, Weighing] = MappingProxyType({}),
 ) -> Desired:
-    """What to publish. A member whose host has no address yet is left out: nobody could reach it."""
+    """What to publish. A member whose host has no address yet is left out: nobody could reach it.
+
+    Where that leaves nobody in a role that somebody has, roles are not known.
+    """
+    known = tuple(known)
     members = tuple(
         ZoneMember(
             one.label,
@@ -177,7 +189,8 @@ def desired_of(
         for one in known
         if addresses.get(one.host)
     )
-    return Desired(domain, members, ttl, roles_known=parts is not None)
+    offered = (((parts or {}).get(one.label, frozenset()), bool(addresses.get(one.host))) for one in known)
+    return Desired(domain, members, ttl, roles_known=parts is not None and can_be_found(offered))
 
 
 def _label(member: Member) -> str:

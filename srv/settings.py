@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from cluster.members import Endpoint
 from srv.documents import DocumentError, Domain, Table, WrongError, address, parse
+from srv.policies import PolicyTable
 from srv.publication import Known, desired_of, parse_known
 from srv.records import TTL_LIMIT
 from xproto.tls import TlsMode
@@ -124,13 +125,14 @@ class EtcdTable(Table):
         return self
 
 
-class GroupTable(Table):
+class GroupTable(PolicyTable):
     """`[clusters.NAME]` with `source = "group"`: members are asked how they stand."""
 
     source: Literal["group"]
     domain: Domain
     members: Annotated[tuple[Annotated[Known, BeforeValidator(_read_known)], ...], Field(min_length=1)]
-    """`NAME=HOST[:PORT[/XPORT]]`, published as NAME.DOMAIN."""
+    """`NAME=HOST[:PORT[/XPORT]]`, published as NAME.DOMAIN. With 0 for XPORT it has no X Protocol, and is asked over
+    the classic one."""
     probe_user: Annotated[str, Field(min_length=1)]
     probe_password_file: Path | None = None
     """File with its password in the first line. Else the environment's FAIRLEAD_PROBE_PASSWORD."""
@@ -155,7 +157,7 @@ class FileTable(Table):
     path: Path
 
 
-class LeasedTable(Table):
+class LeasedTable(PolicyTable):
     """`[clusters.NAME]` with `source = "etcd"`: agents beside the members keep keys in etcd."""
 
     source: Literal["etcd"]

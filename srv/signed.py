@@ -59,6 +59,10 @@ class BadTimeError(SignatureError):
     """The two clocks differ by more than `FUDGE`."""
 
 
+class OversizeError(Exception):
+    """It does not fit into one message."""
+
+
 class UnsignedError(SignatureError):
     """The answer says that all is well, and nobody signed it, or it is signed wrongly."""
 
@@ -90,6 +94,9 @@ def sign_update(identity: int, zone: str, changes: Iterable[RRset], key: Signing
         zone: the zone that the server is to change.
         changes: SRV, A and AAAA sets.
         key: signs it.
+
+    Raises:
+        OversizeError: one message has no room for it.
     """
     message = dns.update.UpdateMessage(_absolute(zone), id=identity)
     for change in changes:
@@ -129,7 +136,10 @@ def read_update_reply(wire: bytes, signed: Signed, key: SigningKey) -> int | Non
 
 def _signed(message: dns.message.Message, key: SigningKey) -> Signed:
     message.use_tsig(_tsig_key(key), fudge=FUDGE)
-    wire = message.to_wire(max_size=MESSAGE_LIMIT)
+    try:
+        wire = message.to_wire(max_size=MESSAGE_LIMIT)
+    except dns.exception.TooBig as exc:
+        raise OversizeError(f"more than {MESSAGE_LIMIT} octets") from exc
     return Signed(wire, message.id, message.mac or b"")
 
 

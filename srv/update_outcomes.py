@@ -28,6 +28,8 @@ class Outcome(Enum):
     SERVFAIL = "servfail"
     REJECTED = "rejected"  # any other response code
     CONFLICT = "conflict"  # something else stands at the name
+    DELEGATED = "delegated"  # the name lies below a cut of the zone
+    TOO_LARGE = "too-large"
     UNSIGNED = "unsigned"
     MALFORMED = "malformed"
     UNREACHABLE = "unreachable"
@@ -65,6 +67,9 @@ _WORDS = {
     Outcome.NOTZONE: "the domain does not lie in zone {zone}: name the zone that holds it",
     Outcome.SERVFAIL: "it could not do it; its own log says why",
     Outcome.REJECTED: "it does not take the message ({detail})",
+    Outcome.DELEGATED: "{detail} is delegated (NS) to other name servers: update one of those, or choose another"
+    " domain",
+    Outcome.TOO_LARGE: "the records at {detail} do not fit into one message: publish fewer members",
     Outcome.CONFLICT: "{detail}: remove that, or choose another domain or label",
     Outcome.UNSIGNED: "its answer is not signed by key {key}: something answers in its place, or changes what it says",
     Outcome.MALFORMED: "it answers with something else than DNS ({detail}): name its address and DNS port",
@@ -115,6 +120,9 @@ def standing_at(place: Place, reply: Reply) -> RRset | None:
     if reply.rcode != Rcode.NXDOMAIN:
         check_rcode(reply.rcode)
     if not reply.authoritative:
+        cut = next((rrset.name for rrset in reply.authority if rrset.kind is Kind.NS), None)
+        if cut is not None and reply.rcode == Rcode.NOERROR:  # a referral (RFC 1034, 4.3.2): other names are ours still
+            raise UpdateError(Outcome.DELEGATED, cut)
         raise UpdateError(Outcome.NOTAUTH)
     found = {(rrset.name, rrset.kind): rrset for rrset in reply.answer}
     if (name, Kind.CNAME) in found:

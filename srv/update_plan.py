@@ -29,6 +29,7 @@ ADDRESS_KINDS = (Kind.A, Kind.AAAA)
 # octets of a record besides its names: type, class, TTL and length, an SRV's three numbers or an IPv6 address, and the
 # first length and the root of its one or two names
 RECORD_OCTETS = 10 + 16 + 4
+TOLD = 3  # sets, and records of each, named on a log line of what stands there
 
 
 def emptied(origin: str) -> Zone:
@@ -97,6 +98,26 @@ def batches(changes: Sequence[RRset], limit: int) -> list[tuple[RRset, ...]]:
         parts[-1] = (*parts[-1], change)
         room -= octets
     return parts
+
+
+def told(changes: Sequence[RRset], standing: Standing) -> str:
+    """What stands where something else is wanted, on a log line."""
+    words = []
+    for change in changes[:TOLD]:
+        there = standing.get((change.name, change.kind))
+        records = ", ".join(map(_data, there.records[:TOLD])) if there else "nothing"
+        words.append(f"{change.name} {change.kind.name}: {records}")
+    return "; ".join(words) + (" and more" if len(changes) > TOLD else "")
+
+
+def _data(record: Record) -> str:
+    match record:
+        case SrvRecord(priority, weight, port, target):
+            return f"{priority} {weight} {port} {target}"
+        case AddressRecord(address):
+            return address
+        case _:
+            return type(record).__name__
 
 
 def _wanted(zone: Zone) -> dict[Place, RRset]:

@@ -22,7 +22,15 @@ from srv.publisher import PublishError
 from srv.setbacks import Setback
 from srv.signed import SigningKey
 from srv.update_outcomes import Outcome, UpdateError, explain
-from srv.update_plan import ADDRESS_KINDS, batches, emptied, places_of, plan, targets_in
+from srv.update_plan import (
+    ADDRESS_KINDS,
+    batches,
+    emptied,
+    places_of,
+    plan,
+    targets_in,
+    told,
+)
 from srv.update_settings import UpdateSettings, read_secret
 from srv.wire import MESSAGE_LIMIT
 from srv.zone import Zone
@@ -34,6 +42,7 @@ UPDATE_LIMIT = MESSAGE_LIMIT - 1024  # octets for changes; header, zone and sign
 # seconds from one look to the next after an update whose answer was lost: a frozen server may make it late, over a
 # newer one
 EARLY_LOOKS = (1.0, 3.0, 10.0)
+DISPUTE = 3  # looks in a row that find our own work undone; a hand at the server does that once or twice
 SPREAD = (0.8, 1.2)  # of the time between looks, so that clusters do not come in step
 
 
@@ -42,7 +51,8 @@ class _Cluster:
     """One cluster's records on the server. Times are monotonic seconds.
 
     `behind_since`: since when the server may not have them. `former`: targets that were ours, whose addresses may
-    still stand there. `early`: the waits of `EARLY_LOOKS` that are left.
+    still stand there. `early`: the waits of `EARLY_LOOKS` that are left. `repairs`: looks in a row that found our own
+    work undone.
     """
 
     zone: Zone
@@ -53,20 +63,27 @@ class _Cluster:
     former: frozenset[str] = frozenset()
     early: tuple[float, ...] = ()
     is_busy: bool = False
-    was_astray: bool = False
+    repairs: int = 0
 
 
 @dataclass(slots=True)
 class _Try:
-    """How far one try has come. `began` is monotonic seconds; `sent`: an update is on its way, or was."""
+    """How far one try has come. `began` is monotonic seconds; `sent`: an update is on its way, or was.
+
+    `found`: what stood in place of what is wanted, for the log.
+    """
 
     began: float
     sets: int = 0
     sent: bool = False
+    found: str = ""
 
 
 class UpdatePublisher:
-    """Publishes by updating another name server; any number of them may keep one cluster, if they agree on it.
+    """Publishes by updating another name server. One updater a zone is wanted.
+
+    Several that want the same do no harm; those that do not would undo each other's work for ever. Whoever finds its
+    own undone `DISPUTE` times in a row says so, with what the other one writes, and looks seldom from then on.
 
     Args:
         settings: which server, zone and key.
@@ -169,7 +186,8 @@ class UpdatePublisher:
         if now < self._trouble.due:
             return []
         ready = [one for one in self._clusters.values() if not one.is_busy and one.due <= now]
-        ready.sort(key=lambda one: (one.behind_since is None, one.due))
+        # In trouble all take turns: one whose look fails must not have those wait that are fine.
+        ready.sort(key=lambda one: (one.behind_since is None and not self._trouble.failures, one.due))
         return ready[: max(self._room(), 0)]
 
     def _wait(self) -> float | None:
@@ -186,7 +204,7 @@ class UpdatePublisher:
         except UpdateError as error:
             self._note_failure(cluster, zone, attempt, error)
         else:
-            self._note_success(cluster, zone, attempt.sets)
+            self._note_success(cluster, zone, attempt)
         finally:
             cluster.is_busy = False
             self._hint.set()
@@ -206,13 +224,14 @@ class UpdatePublisher:
             standing |= await talk.look({(name, kind) for name in named for kind in ADDRESS_KINDS} - set(places))
             cluster.former |= named
             changes = plan(zone, standing, cluster.former)
+            attempt.found = told(changes, standing)
             for batch in batches(changes, UPDATE_LIMIT):
                 attempt.sent = True
                 await talk.update(settings.zone, batch)
                 attempt.sets += len(batch)
 
-    def _note_success(self, cluster: _Cluster, zone: Zone, sets: int) -> None:
-        now, origin, server = self._clock(), zone.origin, self._settings.server_text
+    def _note_success(self, cluster: _Cluster, zone: Zone, attempt: _Try) -> None:
+        now, origin, server, sets = self._clock(), zone.origin, self._settings.server_text, attempt.sets
         self.counts[(Outcome.APPLIED if sets else Outcome.UNCHANGED).value] += 1
         is_repair = sets > 0 and cluster.behind_since is None
         self._end_trouble(now)
@@ -222,11 +241,18 @@ class UpdatePublisher:
         cluster.setback.end()
         if is_repair:
             self.counts["repaired"] += 1
-            if not cluster.was_astray:
+            cluster.repairs += 1
+            if cluster.repairs == 1:
                 log.warning("update-repaired domain=%s server=%s sets=%d reason=changed-there", origin, server, sets)
+            elif cluster.repairs == DISPUTE:
+                reason = "something else updates these names to its own mind: have one updater a zone"
+                log.error(
+                    "update-disputed domain=%s server=%s there=%r reason=%r", origin, server, attempt.found, reason
+                )
         elif sets:
             log.info("updated domain=%s server=%s sets=%d", origin, server, sets)
-        cluster.was_astray = is_repair
+        else:
+            cluster.repairs = 0
         if cluster.zone is not zone:
             return  # a newer one came meanwhile, and is due
         cluster.behind_since = None
@@ -236,7 +262,11 @@ class UpdatePublisher:
             del self._clusters[origin]
         else:
             cluster.former = frozenset()
-            cluster.due = now + self._settings.check_interval * self._rng.uniform(*SPREAD)
+            cluster.due = now + self._check_interval(cluster) * self._rng.uniform(*SPREAD)
+
+    def _check_interval(self, cluster: _Cluster) -> float:
+        calm = self._settings.check_interval
+        return max(calm, self._settings.retry_limit) if cluster.repairs >= DISPUTE else calm
 
     def _note_failure(self, cluster: _Cluster, zone: Zone, attempt: _Try, error: UpdateError) -> None:
         now, server = self._clock(), self._settings.server_text
@@ -250,6 +280,8 @@ class UpdatePublisher:
                 log.warning("update-failing server=%s outcome=%s reason=%r", server, error.outcome.value, reason)
             with contextlib.suppress(ValueError):  # it may be written anew just now; the old one is as good as none
                 self._key = self._read_key()
+            if cluster.zone is zone:
+                cluster.due = now  # behind the others
             return
         self._end_trouble(now)
         if cluster.setback.add((error.outcome, error.detail), began=attempt.began, now=now):

@@ -1,30 +1,47 @@
-"""What a member's records weigh, from how well it keeps up. Owns the grades and their damping; time is given.
+"""What a replica's records weigh, from how well it keeps up. Owns the grades and their damping; time is given.
 
-Clients hold an answer for its TTL, and some sort by weight alone: weights that flap move whole herds. So there are few
-grades, a better one is entered later than it was left, and each must hold for a while. Roles are never damped.
+Clients hold an answer for its TTL, and some sort by weight alone: weights that flap move whole herds, and a weight that
+follows load is a loop, for a herd is load. So there are few grades, a better one is entered later than it was left, and
+each must hold for a while. Load counts only beside that of other replicas, slowly, and for one step. A primary has its
+weight whatever it bears: nobody else takes its work. Roles are never damped.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from srv.zone import WEIGHT_LIMIT
 
-WORSE_AFTER = 3.0  # seconds that it must be worse: six looks in a row, so no single slow one
-BETTER_AFTER = 10.0  # seconds that it must be better: two of our TTLs, so that clients have seen the last change
 RELIEF = 0.5  # share of a grade's measures below which it is left: what hovers about a measure stays where it is
+LOAD = 32  # threads at work below which nobody is loaded, whatever others do: what one machine's cores do at once
+LOAD_RATIO = 3.0  # times the median of the other replicas: such a difference is no chance of the draw
+LOADED = 50  # share in a hundred of a member that is loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds for which a member must be worse, or better, before its grade changes."""
+
+    worse: float
+    better: float
+
+
+LAG_PATIENCE = Patience(worse=3.0, better=10.0)  # six looks in a row; two of our TTLs, so that clients saw the last
+LOAD_PATIENCE = Patience(worse=30.0, better=60.0)  # sessions last; what a change moves must have moved before the next
 
 
 @dataclass(frozen=True, slots=True)
 class Strain:
-    """How a member bears up; a measure is None where it is not known.
+    """How a replica bears up; a measure is None where it is not known.
 
-    lag: seconds behind its source. queued: transactions not yet applied. load: threads at work.
+    lag: seconds behind its source. queued: transactions not yet applied. load: threads at work. others: the median of
+    the other replicas' load; None where there are none.
     """
 
     lag: float | None = None
     queued: int | None = None
     load: int | None = None
+    others: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +51,13 @@ class Grade:
     weight: int
     lag: float | None = None
     queued: int | None = None
-    load: int | None = None
 
 
 # A second is what readers notice, ten what they complain of. A group throttles its writers at 25,000 queued
-# (`group_replication_flow_control_applier_threshold`). Running threads beyond what machines have cores wait for each
-# other; but they come in bursts, so that load alone never makes a member grave.
+# (`group_replication_flow_control_applier_threshold`).
 GRADES = (
     Grade(100),
-    Grade(50, lag=1.0, queued=1_000, load=64),
-    Grade(25, lag=4.0, queued=5_000, load=128),
+    Grade(50, lag=1.0, queued=1_000),
     Grade(10, lag=10.0, queued=25_000),
 )
 GRAVE = len(GRADES) - 1  # entered at once
@@ -51,42 +65,65 @@ LEAST = 1  # never 0, which RFC 2782 has for targets that are hardly ever used
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
-    """A member's grade, and since when (monotonic seconds) it leans to a worse (1) or better one (-1)."""
+class Damped:
+    """A grade, and since when (monotonic seconds) it leans to a worse (1) or better one (-1)."""
 
     grade: int = 0
     leaning: int = 0
     since: float = 0.0
 
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """A member's grade by lag, and whether it is loaded (1) or not (0)."""
+
+    lag: Damped = field(default_factory=Damped)
+    load: Damped = field(default_factory=Damped)
+
     @property
     def share(self) -> int:
         """Of the weight that it has when all is well, in a hundred."""
-        return GRADES[self.grade].weight
+        return min(GRADES[self.lag.grade].weight, LOADED if self.load.grade else 100)
 
 
 def weigh(before: Weighing | None, strain: Strain, *, now: float) -> Weighing:
     """Grade a member anew.
 
-    A grave strain counts at once, anything else one grade at a time and only after it has held. A member that is new is
-    graded as it stands, since nobody has its weight yet.
+    A grave lag counts at once, anything else one grade at a time and only after it has held. A member that is new is
+    graded by its lag as it stands, since nobody has its weight yet.
     """
-    if before is None:
-        return Weighing(_reached(strain, 1.0), 0, now)
     reached = _reached(strain, 1.0)
+    if before is None:
+        return Weighing(Damped(reached, 0, now), Damped(0, 0, now))
+    load = before.load
+    is_loaded = _is_loaded(strain, RELIEF if load.grade else 1.0)
+    load = _damp(load, int(is_loaded), LOAD_PATIENCE, now)
     if reached == GRAVE:
-        return Weighing(GRAVE, 0, now)
-    wanted = reached if reached > before.grade else min(before.grade, _reached(strain, RELIEF))
-    leaning = (wanted > before.grade) - (wanted < before.grade)
-    if leaning != before.leaning:
-        return replace(before, leaning=leaning, since=now)
-    if leaning == 0 or now - before.since < (WORSE_AFTER if leaning > 0 else BETTER_AFTER):
-        return before
-    return Weighing(before.grade + leaning, 0, now)
+        return Weighing(Damped(GRAVE, 0, now), load)
+    grade = before.lag.grade
+    wanted = reached if reached > grade else min(grade, _reached(strain, RELIEF))
+    return Weighing(_damp(before.lag, wanted, LAG_PATIENCE, now), load)
 
 
 def scaled(weight: int, weighing: Weighing | None) -> int:
     """The weight to publish of a member that is offered, from the one it has when all is well."""
     return min(WEIGHT_LIMIT, max(LEAST, weight * (weighing.share if weighing else 100) // 100))
+
+
+def _damp(before: Damped, wanted: int, patience: Patience, now: float) -> Damped:
+    """One step towards the wanted grade, once it has been wanted for long enough."""
+    leaning = (wanted > before.grade) - (wanted < before.grade)
+    if leaning != before.leaning:
+        return replace(before, leaning=leaning, since=now)
+    if leaning == 0 or now - before.since < (patience.worse if leaning > 0 else patience.better):
+        return before
+    return Damped(before.grade + leaning, 0, now)
+
+
+def _is_loaded(strain: Strain, share: float) -> bool:
+    if strain.load is None or strain.others is None:
+        return False
+    return strain.load >= share * max(LOAD, LOAD_RATIO * strain.others)
 
 
 def _reached(strain: Strain, share: float) -> int:
@@ -95,5 +132,5 @@ def _reached(strain: Strain, share: float) -> int:
 
 
 def _reaches(strain: Strain, grade: Grade, share: float) -> bool:
-    measures = ((strain.lag, grade.lag), (strain.queued, grade.queued), (strain.load, grade.load))
+    measures = ((strain.lag, grade.lag), (strain.queued, grade.queued))
     return any(has is not None and limit is not None and has >= limit * share for has, limit in measures)

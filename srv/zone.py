@@ -200,6 +200,7 @@ def build_zone(
     ttl: int = 5,
     nameserver_addresses: tuple[str, ...] = (),
     withhold_parts: bool = False,
+    withhold_all: bool = False,
 ) -> Zone:
     """Lay out a cluster's names.
 
@@ -210,6 +211,7 @@ def build_zone(
         ttl: seconds, for all records; negative answers are kept for `NEGATIVE_TTL` at most.
         nameserver_addresses: where the zone is served, for `ns.<domain>`.
         withhold_parts: the roles are not known yet: their names are to be answered by SERVFAIL, not by an empty set.
+        withhold_all: nothing is known of the cluster: the same for all its SRV names.
 
     Raises:
         ValueError: an impossible domain, TTL or address, two members with one label, or a name too long for DNS.
@@ -236,14 +238,14 @@ def build_zone(
         RRset(origin, Kind.NS, ttl, (NameRecord(nameserver),)),
         *_address_sets(nameserver, nameserver_addresses, ttl),
     ]
+    withheld = {name for (_, part), name in service_names(origin).items() if withhold_all or (part and withhold_parts)}
     for (service, part), name in service_names(origin).items():
-        if part is None or not withhold_parts:
+        if name not in withheld:
             rrsets.append(RRset(name, Kind.TXT, ttl, PLACEHOLDER))
             if records := _srv_records(published, service, part, origin):
                 rrsets.append(RRset(name, Kind.SRV, ttl, records))
     for member, target in zip(published, targets, strict=True):
         rrsets.extend(_address_sets(target, member.addresses, ttl))
-    withheld = {name for (_, part), name in service_names(origin).items() if part and withhold_parts}
     return Zone(origin, RRset(origin, Kind.SOA, ttl, (soa,)), tuple(rrsets), frozenset(withheld))
 
 

@@ -15,7 +15,8 @@ from bench.sandbox.certificates import ensure_authority, issue
 from cluster.members import Role
 from srv.assembly import open_etcd
 from srv.documents import DocumentError
-from srv.etcd import Batch, Etcd, EtcdError, LeaseGoneError, Login, RevisionGoneError
+from srv.etcd import Etcd, Login
+from srv.etcd_answers import Batch, EtcdError, LeaseGoneError, RevisionGoneError
 from srv.leased import LeasedClusters
 from srv.leaseholders import Settings
 from srv.leases import key_of, write
@@ -137,7 +138,9 @@ async def test_what_was_compacted_while_the_line_was_cut_is_read_anew(etcd: Etcd
         numbers = [await direct.grant(60) for _ in range(2)]
         for n in range(2):
             await direct.put(key_of("/cut", "db.test", f"m{n}"), write(lease(n, ROLES)), numbers[n])
-        source = LeasedClusters(Etcd([f"http://127.0.0.1:{relay.listens}"]), "/cut", [Settings("db.test")])
+        source = LeasedClusters(
+            Etcd([f"http://127.0.0.1:{relay.listens}"]), "/cut", [Settings("db.test", keep_roles=1.0)]
+        )
         task = asyncio.create_task(source.run(heard), name="source")
         try:
             await until(lambda: heard.labels() == ["m0", "m1"])
@@ -156,6 +159,44 @@ async def test_what_was_compacted_while_the_line_was_cut_is_read_anew(etcd: Etcd
             task.cancel()
             await asyncio.wait([task])
             await relay.cut()
+
+
+class CutOff(Etcd):
+    """Its line is cut once, after the first of the portions in which what was missed is told."""
+
+    was_cut = False
+
+    async def watch(self, prefix: str, start: int) -> AsyncIterator[Batch]:
+        async for batch in super().watch(prefix, start):
+            yield batch
+            if len(batch.events) > 900 and not self.was_cut:
+                self.was_cut = True
+                raise EtcdError("cut")
+
+
+async def test_nothing_is_missed_of_what_is_told_in_portions(etcd: EtcdServer) -> None:
+    heard, store = Heard(), CutOff([etcd.url])
+    source = LeasedClusters(store, "/portions", [Settings("db.test")])
+    async with client(etcd.url) as direct:
+        numbers = [await direct.grant(60) for _ in range(3)]
+        for n in range(2):
+            await direct.put(key_of("/portions", "db.test", f"m{n}"), write(lease(n, ROLES)), numbers[n])
+        task = asyncio.create_task(source.run(heard), name="source")
+        try:
+            await until(lambda: heard.labels() == ["m0", "m1"])
+            task.cancel()
+            await asyncio.wait([task])
+            for _ in range(30):
+                await asyncio.gather(*(direct.put("/portions/other.test/m0", b"x", numbers[2]) for _ in range(50)))
+            await direct.revoke(numbers[1])
+            task = asyncio.create_task(source.run(heard), name="source again")
+            await until(lambda: heard.labels() == ["m0"])
+            assert store.was_cut
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            for number in numbers[::2]:
+                await direct.revoke(number)
 
 
 @pytest.fixture

@@ -463,6 +463,19 @@ async def test_an_alias_in_the_way_is_named(
     assert f"update-recovered domain={ORDERS}" in caplog.text
 
 
+async def test_a_cluster_that_is_delegated_away_holds_up_nobody(
+    client: Client, publisher: UpdatePublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    await client.change(lambda message: message.add(f"away.{ZONE}.", 300, "NS", "ns.elsewhere.test."))
+    publisher.publish(cluster(member(7, Part.PRIMARY), domain=f"away.{ZONE}"))
+    for primary in (1, 2):
+        publisher.publish(with_primary(primary))
+        await until(lambda primary=primary: client.has(with_primary(primary)))
+    await until(lambda: publisher.counts["delegated"] >= 2)
+    assert f"away.{ZONE} is delegated (NS)" in caplog.text
+    await client.change(lambda message: message.delete(f"away.{ZONE}.", "NS"))
+
+
 async def resolved(host: str, port: int) -> list[dict[str, object]]:
     """What `fairlead resolve` finds at all names of the cluster."""
     process = await asyncio.create_subprocess_exec(

@@ -20,7 +20,11 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], None, "no cluster: name a configuration with --config"),
         (["--srv", "a..b"], None, "clusters.main.srv: 'a..b' is not a domain name"),
         (["--srv", "a.b", "--bind", "localhost"], None, "--bind localhost: must be an IP address"),
-        (["--srv", "a.b", "--resolver", "ns"], None, "clusters.main.resolvers.0: 'ns' is not an IP address"),
+        (
+            ["--srv", "a.b", "--resolver", "ns"],
+            None,
+            "clusters.main.resolvers.0: wanted an IP address, and 'ns' is none",
+        ),
         (
             ["--srv", "a.b", "--probe-user", "p"],
             None,
@@ -38,7 +42,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
             '[clusters.one]\nprobe_tls = "required"\nprobe_tls_key = "/k"',
             "clusters.one.probe_tls_key /k: the certificate is missing; name its file with clusters.one.probe_tls_cert",
         ),
-        (["--srv", "a.b", "--admin", "x"], None, "admin.listen: 'x' is not an IP address"),
+        (["--srv", "a.b", "--admin", "x"], None, "admin.listen: wanted an IP address, and 'x' is none"),
         (["--srv", "a.b"], "clusters = 3", "clusters: 3: must be a table"),
         (["--srv", "a.b"], "[clusters]\nmain = 3", "clusters.main: 3: must be a table"),
         (["--admin", "127.0.0.1:1"], 'admin = "x"\n[clusters.main]\nsrv = "a.b"', "admin: 'x': must be a table"),

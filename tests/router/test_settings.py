@@ -69,11 +69,11 @@ def test_a_clusters_name_may_be_written_in_several_ways(name: str) -> None:
         ),
         (
             {"clusters": {"main": {"srv": "a.b", "resolvers": ["ns1"]}}},
-            "clusters.main.resolvers.0: 'ns1' is not an IP address",
+            "clusters.main.resolvers.0: wanted an IP address, and 'ns1' is none",
         ),
         (
             {"clusters": CLUSTER, "routes": {"rw": {**ROUTE, "listen": "127.0.0.1"}}},
-            "routes.rw.listen: the port is missing",
+            "routes.rw.listen: '127.0.0.1': the port is missing",
         ),
         (
             {"clusters": CLUSTER, "routes": {"rw": {**ROUTE, "listen": "127.0.0.1:99999"}}},

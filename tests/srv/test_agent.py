@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from cluster.evidence import Policy
 from cluster.members import Member, Role
 from cluster.observations import Observation, Outcome, Report
 from srv import agent
 from srv.agent import Agent, Settings
-from srv.etcd import EtcdError, LeaseGoneError
+from srv.etcd_answers import EtcdError, LeaseGoneError
 from srv.leases import Lease, read
 from srv.publication import Known
 from tests.srv.test_leaseholders import report
@@ -23,6 +24,7 @@ from tests.srv.test_probed import ScriptedWatch
 P, S = Role.PRIMARY, Role.SECONDARY
 KEY = "/f/db.test/m0"
 PATIENCE = 10.0
+TELL_WITHIN = Policy().max_age
 
 
 class FakeStore:
@@ -77,7 +79,7 @@ class Stand:
         self.agent = Agent(settings, self.store, self.watch, locate=self.locate, clock=lambda: self.time)  # type: ignore[arg-type]
 
     async def locate(self, host: str) -> tuple[str, ...]:
-        return ("192.0.2.1",)
+        return ("127.0.1.1", "192.0.2.1", "::1")  # as Debian's own /etc/hosts has it, among others
 
     @property
     def member(self) -> Member:
@@ -170,7 +172,7 @@ async def test_a_lost_lease_is_replaced_and_the_key_written_again(until: Callabl
 
 async def test_what_was_seen_too_long_ago_is_not_told(until: Callable[..., Any]) -> None:
     async with standing(until) as one:
-        one.see(report(0, [P, S]), age=agent.TELL_WITHIN + 0.1)
+        one.see(report(0, [P, S]), age=TELL_WITHIN + 0.1)
         await settle()
         assert one.store.puts == 0
 
@@ -179,7 +181,7 @@ async def test_a_look_that_times_out_is_no_evidence_until_what_was_said_is_old(u
     async with standing(until) as one:
         one.see(report(0, [P, S]))
         await until(lambda: one.store.puts == 1)
-        one.time += agent.TELL_WITHIN - 0.5
+        one.time += TELL_WITHIN - 0.5
         one.see(None, Outcome.TIMEOUT)
         await settle()
         assert one.store.puts == 1
@@ -203,6 +205,39 @@ async def test_a_store_that_is_lost_is_told_of_once(until: Callable[..., Any], c
         await until(lambda: one.store.lease() is not None)
     assert caplog.text.count("etcd-lost") == 1
     assert caplog.text.count("etcd-back") == 1
+
+
+async def test_after_an_outage_the_key_is_written_at_once(until: Callable[..., Any]) -> None:
+    """A publisher that came up meanwhile does not know how old a key is that it finds."""
+    async with standing(until) as one:
+        one.see(report(0, [P, S]))
+        await until(lambda: one.store.puts == 1)
+        one.store.trouble = EtcdError("nobody answers")
+        one.time += agent.KEEPALIVE_INTERVAL
+        one.see(report(0, [P, S]))
+        await until(lambda: one.agent._written is None)
+        one.store.trouble = None
+        await until(lambda: one.store.puts == 2)
+
+
+async def test_a_write_whose_answer_is_lost_is_not_relied_upon(until: Callable[..., Any]) -> None:
+    async with standing(until) as one:
+        one.see(report(0, [P, S]))
+        await until(lambda: one.store.puts == 1)
+        put = one.store.put
+
+        async def lossy(key: str, value: bytes, lease: int) -> None:
+            await put(key, value, lease)
+            one.store.put = put  # type: ignore[method-assign]
+            one.see(report(0, [P, S]))  # back to what was written and acknowledged
+            raise EtcdError("no answer")
+
+        one.store.put = lossy  # type: ignore[method-assign]
+        one.see(report(0, [S, P]))
+        await until(lambda: one.store.puts == 3)
+        found = one.store.lease()
+        assert found is not None
+        assert found.report == report(0, [P, S])
 
 
 async def test_a_lease_that_cannot_be_given_back_is_left_to_expire(until: Callable[..., Any], caplog: Any) -> None:

@@ -11,6 +11,7 @@ from cluster.observations import Outcome, Report, ViewId, ViewRow
 from srv.desired import Desired
 from srv.leaseholders import MAX_AGE, MEMBER_LIMIT, LeasedCluster, Settings
 from srv.leases import Lease, write
+from srv.update_plan import plan
 from srv.zone import Part
 
 P, S = Role.PRIMARY, Role.SECONDARY
@@ -26,16 +27,14 @@ def lease(n: int, roles: list[Role], counter: int = 7) -> Lease:
 
 
 class Keys:
-    """A cluster and the store's revision."""
+    """A cluster."""
 
     def __init__(self) -> None:
         self.cluster = LeasedCluster(Settings("db.test"))
-        self.revision = 0
 
-    def put(self, n: int, what: Lease | bytes, now: float = 0.0) -> None:
-        self.revision += 1
+    def put(self, n: int, what: Lease | bytes, now: float = 0.0, *, is_dated: bool = True) -> None:
         value = what if isinstance(what, bytes) else write(what)
-        self.cluster.put(f"m{n}", value, self.revision, now=now)
+        self.cluster.put(f"m{n}", value, now=now, since=now if is_dated else None)
 
     def all_put(self, roles: list[Role], now: float = 0.0) -> None:
         for n in range(len(roles)):
@@ -75,10 +74,69 @@ def test_two_that_call_themselves_primary_are_never_both_published(keys: Keys) -
 
 def test_a_key_that_is_gone_takes_its_member_along(keys: Keys) -> None:
     keys.review()
-    keys.cluster.remove("m2")
+    keys.cluster.remove("m2", now=0.0)
     assert who(keys.review()) == (["m0", "m1"], ["m0"], ["m1"])
-    keys.cluster.remove("m0")
+    keys.cluster.remove("m0", now=0.0)
     assert who(keys.review()) == (["m1"], [], ["m1"])
+
+
+def test_where_all_keys_are_gone_nobody_is_a_fact(keys: Keys) -> None:
+    """A store that is empty says nothing of the members: nothing is taken out of a name server for that."""
+    standing = {(rrset.name, rrset.kind): rrset for rrset in keys.review().zone(serial=1).rrsets}
+    for n in range(3):
+        keys.cluster.remove(f"m{n}", now=1.0)
+    for now in (1.0, 30.9):
+        withheld = keys.review(now)
+        assert not withheld.roles_known
+        assert who(withheld)[0] == ["m0", "m1", "m2"]
+        assert plan(withheld.zone(serial=2), standing) == ()
+    for now in (31.1, 100.0):
+        assert plan(keys.review(now).zone(serial=2), standing) == ()
+    assert not keys.review(100.0).members_known
+
+
+def test_who_comes_back_first_need_not_know_the_primary(keys: Keys) -> None:
+    keys.review()
+    for n in range(3):
+        keys.cluster.remove(f"m{n}", now=1.0)
+    keys.review(1.0)
+    keys.put(1, lease(1, [P, S, S]), 2.0)
+    assert not keys.review(2.0).roles_known
+    keys.put(0, lease(0, [P, S, S]), 3.0)
+    assert who(keys.review(3.0))[1:] == (["m0"], ["m1"])
+
+
+def test_what_another_store_lacks_stays_as_long_as_roles_do(keys: Keys) -> None:
+    calm = keys.review()
+    for n in range(3):
+        keys.cluster.miss(f"m{n}", now=1.0)
+    assert keys.review(1.0) == calm
+    keys.put(1, lease(1, [P, S, S]), 2.0)
+    assert keys.review(2.0) == calm
+    for n in (0, 1):
+        keys.put(n, lease(n, [P, S, S]), 30.0)
+    assert who(keys.review(31.1)) == (["m0", "m1"], ["m0"], ["m1"])
+
+
+def test_a_key_that_was_there_before_us_counts_when_it_is_rewritten() -> None:
+    one = Keys()
+    for n in range(3):
+        one.put(n, lease(n, [P, S, S]), is_dated=False)
+    assert not one.review().roles_known
+    assert who(one.review())[0] == ["m0", "m1", "m2"]
+    for n in (1, 2):  # the old primary wrote long ago
+        one.put(n, lease(n, [S, P, S], counter=8), 1.0)
+    assert who(one.review(1.0))[1] == ["m1"]
+
+
+def test_a_label_too_long_for_the_domain_does_no_harm_to_others(caplog: pytest.LogCaptureFixture) -> None:
+    domain = ".".join(["d" * 60] * 3) + "." + "e" * 20
+    cluster = LeasedCluster(Settings(domain))
+    for label in ("m0", "x" * 60):
+        cluster.put(label, write(lease(0, [P])), now=0.0, since=0.0)
+    assert [one.label for one in cluster.review(now=0.0).members] == ["m0"]
+    cluster.review(now=0.0).zone(serial=1)
+    assert "member-skipped" in caplog.text
 
 
 def test_who_drains_is_gone_but_the_only_primary_not_before_there_is_another(keys: Keys) -> None:
@@ -105,7 +163,7 @@ def test_what_is_not_renewed_is_believed_for_a_time_and_then_withheld(keys: Keys
 def test_a_key_that_is_read_again_is_no_younger(keys: Keys) -> None:
     keys.review()
     for n in range(3):
-        keys.cluster.put(f"m{n}", write(lease(n, [P, S, S])), n + 1, now=50.0)
+        keys.cluster.put(f"m{n}", write(lease(n, [P, S, S])), now=50.0, since=None)
     assert not keys.review(50.0).roles_known
 
 

@@ -16,6 +16,7 @@ from srv.listed import ListedClusters
 from srv.listing import DocumentError, read_listing
 from srv.zone import Part, ZoneMember
 
+ROLES = ("primary", "replica", "replica")
 MEMBER = '[clusters."{domain}".members.{label}]\n{rest}\n'
 
 
@@ -181,3 +182,55 @@ async def test_hosts_are_looked_up_again(until: Callable[..., Any], tmp_path: Pa
         await until(lambda: heard.last == {"db.test": ["m1 192.0.2.1"]})
         names["db1"] = ("192.0.2.9",)
         await until(lambda: heard.last == {"db.test": ["m1 192.0.2.9"]})
+
+
+async def test_roles_are_withheld_until_somebody_of_each_is_found(until: Callable[..., Any], tmp_path: Path) -> None:
+    """A publisher that starts while names do not resolve must not say that nobody is the primary."""
+    names: dict[str, tuple[str, ...]] = {}
+    said: list[Desired] = []
+
+    async def locate(host: str) -> tuple[str, ...]:
+        return names.get(host, ())
+
+    class Wants:
+        def want(self, desired: Desired) -> None:
+            said.append(desired)
+
+        def drop(self, domain: str) -> None:
+            raise AssertionError(domain)
+
+    path = tmp_path / "listing.toml"
+    path.write_text("".join(entry(f"m{n}", f'host = "db{n}"\nrole = "{role}"') for n, role in enumerate(ROLES)))
+    task = asyncio.create_task(ListedClusters(path, locate=locate).run(Wants()), name="source")
+    try:
+        await until(lambda: bool(said))
+        assert not said[-1].roles_known
+        names["db1"] = ("192.0.2.1",)  # soon found, though names are looked up each half minute
+        await until(lambda: len(said[-1].members) == 1)
+        assert not said[-1].roles_known
+        names["db0"] = ("192.0.2.0",)
+        await until(lambda: said[-1].roles_known)  # db2 may never be found
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_bad_edit_of_many_clusters_is_read_once_and_told_in_few_words(
+    until: Callable[..., Any], tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed, "LOOK_INTERVAL", 0.01)
+    reads: list[str] = []
+    looks: list[Path] = []
+    monkeypatch.setattr(listed, "read_listing", lambda text: (reads.append(text), read_listing(text))[1])
+    monkeypatch.setattr(listed, "_read", lambda path, read=listed._read: (looks.append(path), read(path))[1])
+    path = tmp_path / "listing.toml"
+    path.write_text("".join(entry(f"m{n}", f'host = "h{n}"\nwieght = 5', f"c{n}.test") for n in range(100)))
+    async with watching(path) as heard:
+        await until(lambda: "file-not-used" in caplog.text)
+        looks.clear()
+        await until(lambda: len(looks) > 3)
+        assert len(reads) == 1
+        assert caplog.text.count("did you mean weight") == 10
+        assert "and 90 more" in caplog.text
+        path.write_text(entry("m1"))
+        await until(lambda: bool(heard.last))

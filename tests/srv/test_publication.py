@@ -55,6 +55,7 @@ def targets(standing: Standing) -> list[str]:
         ("m1=[2001:db8::1]:3310/33070", Known("m1", "2001:db8::1", 3310, 33070)),
         ("m1=2001:db8::1", Known("m1", "2001:db8::1", 3306, 33060)),
         ("m1=db1/33070", Known("m1", "db1", 3306, 33070)),
+        ("m1=db1:3310/0", Known("m1", "db1", 3310, None)),
     ],
 )
 def test_members_as_text(text: str, wanted: Known) -> None:
@@ -81,6 +82,16 @@ def test_members_as_wrong_text(text: str, complaint: str) -> None:
 def test_a_member_as_probes_know_it() -> None:
     known = Known("m1", "192.0.2.1", 3310, 33070)
     assert known.member(DOMAIN) == Member(f"m1.{DOMAIN}", Endpoint("192.0.2.1", 3310), Endpoint("192.0.2.1", 33070))
+
+
+def test_a_member_without_x_is_asked_over_the_classic_protocol_and_published_for_it_alone() -> None:
+    known = parse_known("m1=192.0.2.1:3310/0")
+    assert known.member(DOMAIN) == Member(f"m1.{DOMAIN}", Endpoint("192.0.2.1", 3310), None)
+    zone = desired_of(DOMAIN, [known], ADDRESSES, {}, ttl=5).zone(serial=1)
+    assert targets(zone.lookup(f"_mysql._tcp.{DOMAIN}", Kind.SRV)) == ["m1:3310"]
+    assert zone.lookup(f"_mysqlx._tcp.{DOMAIN}", Kind.SRV) == NoData()
+    [adopted] = newcomers(DOMAIN, topology(unlisted=(unlisted("db7"),)), [known], ADDRESSES).adoptable
+    assert adopted.x_port is None
 
 
 def test_roles_are_those_that_the_topology_offers() -> None:
@@ -198,8 +209,19 @@ def test_only_adopted_members_depart_and_only_on_the_majoritys_word() -> None:
     assert departed(topology(*gone, unlisted=still_seen), known) == set()
 
 
-def test_strains_are_those_of_offered_members_and_a_primary_lags_behind_nobody() -> None:
+def test_strains_are_those_of_offered_replicas_beside_each_other() -> None:
     one, other = status(M1, Role.PRIMARY), status(M2, Role.SECONDARY)
-    seen = topology(*(replace(each, lag=9.0, queued=7, load=3) for each in (one, other)))
-    assert strains_by_label(seen) == {"m1": Strain(None, None, 3), "m2": Strain(9.0, 7, 3)}
+    seen = [replace(each, lag=9.0, queued=7, load=3) for each in (one, other)]
+    assert strains_by_label(topology(*seen)) == {"m2": Strain(9.0, 7, 3, None)}
+    more = [replace(status(Known(f"m{n}", "h"), Role.SECONDARY), load=n) for n in (10, 20)]
+    loads = {label: (strain.load, strain.others) for label, strain in strains_by_label(topology(*seen, *more)).items()}
+    assert loads == {"m2": (3, 15.0), "m10": (10, 11.5), "m20": (20, 6.5)}
     assert strains_by_label(topology(status(M1, None))) == {}
+
+
+def test_a_role_whose_member_has_no_address_is_not_nobodys() -> None:
+    parts = {"m1": frozenset({Part.PRIMARY}), "m2": frozenset({Part.REPLICAS}), "m3": frozenset({Part.REPLICAS})}
+    known = [M1, M2, Known("m3", "nowhere")]
+    assert desired_of(DOMAIN, known, ADDRESSES, parts, ttl=5).roles_known
+    without_primary = {"192.0.2.2": ("192.0.2.2",)}
+    assert not desired_of(DOMAIN, known, without_primary, parts, ttl=5).roles_known

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.evidence import LagLimits, LagPolicy, Policy, QuorumPolicy
+from cluster.flavours import Flavour
 from cluster.members import Endpoint
+from srv.policies import max_age_of
 from srv.settings import DocumentError, FileTable, GroupTable, LeasedTable, Settings, load, parse
 
 GROUP = """
@@ -53,6 +56,27 @@ def test_a_whole_configuration() -> None:
     assert settings.etcd["main"].endpoints == ("http://192.0.2.3:2379",)
     assert settings.etcd["main"].prefix == "/fairlead"
     assert isinstance(listed, FileTable)
+
+
+def test_how_a_cluster_is_judged_is_said_as_in_the_router() -> None:
+    keys = 'flavour = "galera"\nquorum_policy = "read"\nlag_limit = 0\nlag_limit_transactions = 9\nlag_policy = "all"\n'
+    settings = read(GROUP.replace("m1=192.0.2.1", "m1=192.0.2.1:3306/0") + keys + ETCD + keys)
+    wanted = Policy(7.0, Flavour.GALERA, QuorumPolicy.READ, LagLimits(None, 9, when_all=LagPolicy.ALL))
+    orders, parts = (settings.clusters[name] for name in ("orders", "parts"))
+    assert isinstance(orders, GroupTable)
+    assert isinstance(parts, LeasedTable)
+    assert orders.judging(7.0) == parts.judging(7.0) == wanted
+    assert orders.members[0].x_port is None
+    plain = read(GROUP).clusters["orders"]
+    assert isinstance(plain, GroupTable)
+    assert plain.judging(Policy().max_age) == Policy()
+    with pytest.raises(DocumentError, match=r"clusters\.parts\.lag_policy: 'x': must be one of"):
+        read(ETCD + 'lag_policy = "x"')
+
+
+def test_an_observation_counts_for_two_looks() -> None:
+    assert max_age_of(1.5, 0.5) == Policy().max_age
+    assert max_age_of(1.5, 60.0) == 120.0
 
 
 @pytest.mark.parametrize(

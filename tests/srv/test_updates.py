@@ -43,6 +43,7 @@ class NameServer:
         self.address = ("127.0.0.1", 0)
         self.rcode = dns.rcode.NOERROR
         self.is_authoritative = True
+        self.delegated = "?"
         self.patience = 1000  # updates that it takes before it fails
         self.forgets = False
         self.is_silent = self.loses_answers = self.is_unsigned = self.is_noise = False
@@ -103,7 +104,11 @@ class NameServer:
             asked = message.question[0]
             found = self.records.get((asked.name.to_text(omit_final_dot=True), asked.rdtype.name))
             reply.answer = [found] if found else []
-            if self.is_authoritative:
+            if self.delegated in asked.name.to_text():  # a referral, as BIND's
+                reply.authority = [
+                    dns.rrset.from_text(f"{self.delegated}.{ZONE}.", 5, "IN", "NS", "ns.elsewhere.test.")
+                ]
+            elif self.is_authoritative:
                 reply.flags |= dns.flags.AA
         return b"noise" if self.is_noise else reply.to_wire()
 
@@ -273,6 +278,74 @@ async def test_one_clusters_failure_does_not_hold_up_another(
     await until(lambda: publisher.counts["conflict"] >= 2)
     assert server.targets(f"_mysql._tcp.primary.parts.{ZONE}") == ["m1"]
     assert publisher.behind_since is not None
+
+
+async def test_a_cluster_that_is_delegated_away_starves_nobody(
+    server: NameServer, publisher: UpdatePublisher, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.delegated = "away"
+    publisher.publish(zone_of(1, f"away.{ZONE}"))
+    others = [f"c{number}.{ZONE}" for number in range(5)]
+    for primary in (1, 2):
+        for domain in others:
+            publisher.publish(zone_of(primary, domain))
+        await until(
+            lambda primary=primary: all(  # type: ignore[misc]
+                server.targets(f"_mysql._tcp.primary.{domain}") == [f"m{primary}"] for domain in others
+            )
+        )
+    await until(lambda: publisher.counts["delegated"] >= 2)
+    assert f"reason='away.{ZONE} is delegated (NS)" in caplog.text
+
+
+async def test_in_trouble_clusters_take_turns(server: NameServer, publisher: UpdatePublisher, until: Until) -> None:
+    """One whose looks alone fail as if the server were in trouble: the others are served in between."""
+    answer = server.answer
+
+    def choosy(message: dns.message.Message) -> bytes | None:
+        reply = answer(message)
+        is_bad = message.opcode() == dns.opcode.QUERY and "bad." in message.question[0].name.to_text()
+        return b"noise" if is_bad else reply
+
+    server.answer = choosy  # type: ignore[method-assign]
+    publisher.publish(zone_of(1, f"bad.{ZONE}"))
+    await until(lambda: publisher.counts["malformed"] >= 2)
+    others = [f"c{number}.{ZONE}" for number in range(3)]
+    for domain in others:
+        publisher.publish(zone_of(1, domain))
+    await until(lambda: all(server.targets(f"_mysql._tcp.primary.{domain}") == ["m1"] for domain in others))
+
+
+async def test_what_fits_no_message_is_said_and_ends_nothing(
+    server: NameServer, publisher: UpdatePublisher, until: Until
+) -> None:
+    many = [
+        ZoneMember(f"member-{n}-{'x' * 50}", ("192.0.2.1",), 3306, None, frozenset({Part.REPLICAS})) for n in range(900)
+    ]
+    publisher.publish(build_zone(ORDERS, many, serial=1))
+    await until(lambda: publisher.counts["too-large"] >= 2)
+    publisher.publish(zone_of(1))
+    await until(is_in_step(publisher))
+
+
+async def test_two_that_disagree_say_so_and_slow_down(
+    server: NameServer, tmp_path: Path, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    settings = settings_of(server, tmp_path, check_interval=1.0, retry_limit=60.0)
+    async with running(UpdatePublisher(settings, clock=lambda: now)) as one:
+        one.publish(zone_of(1))
+        await until(is_in_step(one))
+        for times in range(1, 6):
+            server.records[PRIMARY, "SRV"] = dns.rrset.from_text(
+                f"{PRIMARY}.", 5, "IN", "SRV", f"0 9 3306 m2.{ORDERS}."
+            )
+            now = one._clusters[ORDERS].due
+            one._hint.set()
+            await until(lambda times=times: one.counts["repaired"] == times)  # type: ignore[misc]
+        assert one._clusters[ORDERS].due - now > 40
+    assert caplog.text.count("update-disputed") == 1
+    assert f"{PRIMARY} SRV: 0 9 3306 m2.{ORDERS}" in caplog.text
 
 
 async def test_an_update_that_comes_late_is_put_right(
