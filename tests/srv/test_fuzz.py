@@ -7,7 +7,6 @@ import random
 import tracemalloc
 
 import pytest
-from hypothesis import given
 
 from srv.answers import react
 from srv.notification import read_acknowledgement
@@ -16,6 +15,7 @@ from srv.records import Kind, Rcode, SrvRecord
 from srv.replies import write_reply, write_truncated
 from srv.wire import MESSAGE_LIMIT, MalformedError, Query, Question, Reply, name_end, read_query, read_reply
 from srv.zone import Part, ZoneMember, build_zone
+from tests.fuzzing import fuzz
 from tests.srv import fuzzing
 
 DOMAIN = "demo.fairlead.test"
@@ -65,12 +65,12 @@ def replies() -> list[bytes]:
     return [full, negative, write_reply(ASKED, Reply(Rcode.REFUSED), 512)]
 
 
-@given(fuzzing.packets)
+@fuzz(fuzzing.packets)
 def test_any_packet_gets_a_reaction(wire: bytes) -> None:
     answered(wire)
 
 
-@given(fuzzing.packets)
+@fuzz(fuzzing.packets)
 def test_any_packet_can_be_read_or_is_malformed(wire: bytes) -> None:
     read(wire)
     read(b"\x12\x34" + wire[2:])
