@@ -47,7 +47,7 @@ class Timing:
 
     poll: float = 0.5
     timeout: float = 1.5
-    notice_interval: float = 0.025
+    notice_interval: float = 0.03
     burst_interval: float = 0.01
     burst: float = 1.0
     unsettled_interval: float = 0.05
