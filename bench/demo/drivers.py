@@ -102,6 +102,8 @@ class AsyncConnection:
             raise DriverError(0, f"no connection within {CONNECT_TIMEOUT:g} s") from exc
         except (asyncmy.errors.Error, OSError, EOFError) as exc:
             raise _translated(exc) from exc
+        except RuntimeError as exc:  # asyncmy's word for a transport that was closed before it was set up
+            raise DriverError(0, f"the connection was lost at once: {exc}") from exc
         return cls(connection)
 
     async def run(self, statement: str, *args: object) -> tuple[tuple[Any, ...], ...]:

@@ -339,7 +339,7 @@ async def test_large_answers_are_not_sent_wherever_one_likes(start: Start, until
         await until(lambda: server.counts["udp NOERROR"] == 50)
         replies = [flooder.recv(4096) for _ in range(50)]
     large = [reply for reply in replies if len(reply) > Limits().large_factor * len(query)]
-    assert 5 <= len(large) <= 10  # those a second later among them
+    assert 4 <= len(large) <= 10  # one more or less at the very edge, and those a second later among them
     assert server.counts["udp too large"] == 50 - len(large)
     assert all(len(reply) <= len(query) and reply[2] & 2 for reply in replies if reply not in large)
     assert len((await ask(server)).answer[0]) == 9  # another source
