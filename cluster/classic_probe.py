@@ -12,20 +12,9 @@ from collections.abc import Callable
 from cluster.access import BY_CODE, FAILURES, Access, name_failure
 from cluster.classic_session import ClassicSession, Rows
 from cluster.galera_questions import ASK_MARIADB, compare, read_mariadb
+from cluster.interview import Interview
 from cluster.members import Member
 from cluster.observations import Observation, Outcome, Report
-from cluster.questions import (
-    ASK_GROUP,
-    ASK_SERVER,
-    SELDOM,
-    UNKNOWN_SYSTEM_VARIABLE,
-    AnswerError,
-    Load,
-    better_question,
-    read_load,
-    read_report,
-)
-from cluster.x_probe import LOAD_INTERVAL
 from xproto.errors import ServerError
 from xproto.notices import Notice
 from xproto.session import Login
@@ -67,9 +56,7 @@ class ClassicProbe:
         self._timeout = timeout
         self._clock = clock
         self._session: ClassicSession | None = None
-        self._question = ASK_GROUP
-        self._load: Load | None = None
-        self._load_at = -LOAD_INTERVAL
+        self._interview = Interview(clock)
         self._heard: tuple[float, Report] | None = None  # what a Galera node said last, and when
 
     async def look(self) -> Observation:
@@ -132,8 +119,7 @@ class ClassicProbe:
             server_hostname=self.member.name,
             timeout=self._left(deadline),
         )
-        self._question = ASK_GROUP  # the server may be another one, or have got the plugin
-        self._load_at = -LOAD_INTERVAL
+        self._interview.begin()
         return self._session
 
     async def _ask(self, session: ClassicSession, deadline: float) -> Report:
@@ -146,7 +132,11 @@ class ClassicProbe:
                 report = await self._ask_mariadb(session, deadline)
             self._heard = self._clock(), report
             return report
-        return await self._ask_mysql(session, deadline)
+
+        async def ask(statement: str) -> Rows:
+            return await session.execute(statement, timeout=self._left(deadline))
+
+        return await self._interview.report(ask)
 
     async def _ask_mariadb(self, session: ClassicSession, deadline: float) -> Report:
         report = read_mariadb(await session.execute(ASK_MARIADB, timeout=self._left(deadline)))
@@ -154,37 +144,8 @@ class ClassicProbe:
         seconds = self._clock() - at
         return compare(report, before, seconds) if seconds > 0 else report
 
-    async def _ask_mysql(self, session: ClassicSession, deadline: float) -> Report:
-        try:
-            report = await self._answer(session, deadline)
-        except ServerError as error:
-            if error.code != UNKNOWN_SYSTEM_VARIABLE or self._question is ASK_SERVER:
-                raise
-            better: str | None = ASK_SERVER
-        else:
-            better = better_question(self._question, report)
-        if better is None:
-            return report
-        self._question, self._load_at = better, -LOAD_INTERVAL
-        return await self._answer(session, deadline)
-
-    async def _answer(self, session: ClassicSession, deadline: float) -> Report:
-        said = _one_value(await session.execute(self._question, timeout=self._left(deadline)))
-        if self._clock() - self._load_at >= LOAD_INTERVAL:
-            self._load_at = self._clock()
-            load = await session.execute(SELDOM[self._question], timeout=self._left(deadline))
-            self._load = read_load(_one_value(load))
-        return read_report(said, self._load)
-
     def _left(self, deadline: float) -> float:
         left = deadline - self._clock()
         if left <= 0:
             raise TimeoutError
         return left
-
-
-def _one_value(rows: Rows) -> object:
-    try:
-        return rows[0][0]
-    except IndexError as exc:
-        raise AnswerError("no answer to the probe's question") from exc

@@ -223,3 +223,11 @@ class Observation:
     outcome: Outcome
     report: Report | None = None
     detail: str = ""  # for people: the error's own words
+
+    def outlasts(self, newer: Observation, *, now: float, max_age: float) -> bool:
+        """Whether this counts still, although the member was looked at again.
+
+        Silence is no evidence: what a member said counts until it is too old, as if it had not been asked.
+        """
+        silent = newer.outcome is Outcome.TIMEOUT
+        return silent and self.report is not None and now - self.taken_at <= max_age

@@ -248,8 +248,7 @@ class Watch:
         if self._members.get(seen.member.name) != seen.member:
             return
         before = self._observations.get(seen.member.name)
-        # Silence is no evidence: what a member said counts until it is too old, as if it had not been asked.
-        if seen.outcome is not Outcome.TIMEOUT or before is None or before.report is None or self._is_old(before):
+        if before is None or not before.outlasts(seen, now=self._clock(), max_age=self._policy.max_age):
             self._observations[seen.member.name] = seen
         told = seen.outcome, seen.detail
         if self._told.get(seen.member.name) != told:

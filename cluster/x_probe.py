@@ -1,6 +1,6 @@
 """One member asked over the X Protocol.
 
-Owns the one session kept open to ask it, and when which question is asked. Must not know other members.
+Owns the one session kept open to ask it. Must not know what is asked, nor other members.
 """
 
 from __future__ import annotations
@@ -9,25 +9,13 @@ import time
 from collections.abc import Callable
 
 from cluster.access import FAILURES, LEAVING, Access, name_failure
+from cluster.interview import Interview
 from cluster.members import Endpoint, Member
 from cluster.observations import Observation, Outcome, Report
-from cluster.questions import (
-    ASK_GROUP,
-    ASK_SERVER,
-    SELDOM,
-    UNKNOWN_SYSTEM_VARIABLE,
-    AnswerError,
-    Load,
-    better_question,
-    read_load,
-    read_report,
-)
-from xproto.client import Result
 from xproto.errors import ServerError
 from xproto.notices import Notice
+from xproto.rows import Value
 from xproto.session import Session
-
-LOAD_INTERVAL = 5.0  # seconds; weights follow load slowly, and the question is dear for a server with many sessions
 
 
 class XProbe:
@@ -56,12 +44,7 @@ class XProbe:
         self._on_notice = on_notice
         self._clock = clock
         self._session: Session | None = None
-        self._question = ASK_GROUP
-        self._load: Load | None = None
-        self._load_at = 0.0
-        self._asked_load_of: Session | None = None
-        self._said: tuple[object, Load | None] = None, None
-        self._report: Report | None = None
+        self._interview = Interview(clock)
 
     async def look(self) -> Observation:
         """Ask once. A failure is an observation too: nothing but cancellation is raised."""
@@ -83,7 +66,7 @@ class XProbe:
         """Whether a session to a server with Group Replication is open."""
         session = self._session
         open_to_us = session is not None and not session.closed and self._access.login is not None
-        return open_to_us and self._question is ASK_GROUP
+        return open_to_us and self._interview.of_group
 
     def nudge(self) -> bool:
         """Have the member deliver the notices that it holds; return at once, and say whether the session still lives.
@@ -128,7 +111,7 @@ class XProbe:
             if isinstance(parting, ServerError) and parting.code in LEAVING:
                 raise parting from error
             raise
-        self._question = ASK_GROUP  # the server may be another one, or have got the plugin
+        self._interview.begin()
         if self._access.login is None:
             return None
         await self._session.enable_notices(timeout=self._left(deadline))
@@ -147,40 +130,13 @@ class XProbe:
         )
 
     async def _ask(self, session: Session, deadline: float) -> Report:
-        try:
-            report = await self._answer(session, deadline)
-        except ServerError as error:
-            if error.code != UNKNOWN_SYSTEM_VARIABLE or self._question is ASK_SERVER:
-                raise
-            better: str | None = ASK_SERVER
-        else:
-            better = better_question(self._question, report)
-        if better is None:
-            return report
-        self._question, self._asked_load_of = better, None
-        return await self._answer(session, deadline)
+        async def ask(statement: str) -> tuple[tuple[Value, ...], ...]:
+            return (await session.execute(statement, timeout=self._left(deadline))).rows
 
-    async def _answer(self, session: Session, deadline: float) -> Report:
-        result = await session.execute(self._question, timeout=self._left(deadline))
-        if session is not self._asked_load_of or self._clock() - self._load_at >= LOAD_INTERVAL:
-            self._asked_load_of, self._load_at = session, self._clock()
-            load = await session.execute(SELDOM[self._question], timeout=self._left(deadline))
-            self._load = read_load(_one_value(load))
-        # At rest a member says the same for hours: what has been read once need not be read again.
-        said = _one_value(result), self._load
-        if said != self._said or self._report is None:
-            self._said, self._report = said, read_report(*said)
-        return self._report
+        return await self._interview.report(ask)
 
     def _left(self, deadline: float) -> float:
         left = deadline - self._clock()
         if left <= 0:
             raise TimeoutError
         return left
-
-
-def _one_value(result: Result) -> object:
-    try:
-        return result.rows[0][0]
-    except IndexError as exc:
-        raise AnswerError("no answer to the probe's question") from exc

@@ -7,7 +7,7 @@ outcome, never by connection. The one importer of prometheus_client.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,26 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from cluster.members import Role
-from cluster.topology import Trust
+from cluster.topology import MemberStatus, Trust
 
 if TYPE_CHECKING:
     from router.service import Router
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+MEASURED: Sequence[tuple[str, str, Callable[[MemberStatus], float | None]]] = (
+    (
+        "member_queued_transactions",
+        "Transactions that the member has yet to certify or apply.",
+        lambda status: status.queued,
+    ),
+    (
+        "member_lag_seconds",
+        "Seconds by which what the member applies is behind; no series where that cannot be told.",
+        lambda status: status.lag,
+    ),
+    ("member_threads_running", "Threads at work in the member.", lambda status: status.load),
+)
 
 
 class Metrics:
@@ -146,34 +160,18 @@ class _RouterCollector(Collector):
                 for role in (Role.PRIMARY, Role.SECONDARY)
             ],
         )
-        yield _gauge(
-            "member_queued_transactions",
-            "Transactions that the member has yet to certify or apply.",
-            ["cluster", "member"],
-            [([n, status.member.name], status.queued) for n, t in topologies.items() for status in t.members],
-        )
-        yield _gauge(
-            "member_lag_seconds",
-            "Seconds by which what the member applies is behind; no series where that cannot be told.",
-            ["cluster", "member"],
-            [
-                ([n, status.member.name], status.lag)
-                for n, t in topologies.items()
-                for status in t.members
-                if status.lag is not None
-            ],
-        )
-        yield _gauge(
-            "member_threads_running",
-            "Threads at work in the member.",
-            ["cluster", "member"],
-            [
-                ([n, status.member.name], status.load)
-                for n, t in topologies.items()
-                for status in t.members
-                if status.load is not None
-            ],
-        )
+        for name, words, measured in MEASURED:
+            yield _gauge(
+                name,
+                words,
+                ["cluster", "member"],
+                [
+                    ([n, status.member.name], value)
+                    for n, t in topologies.items()
+                    for status in t.members
+                    if (value := measured(status)) is not None
+                ],
+            )
         yield _counter(
             "probe_looks",
             "Looks at members, by how they ended.",

@@ -21,10 +21,10 @@ from srv.documents import Table, WrongError, address
 from srv.freshness import Policy as Freshness
 from srv.names import canonical
 from srv.policies import PolicyTable, max_age_of
+from srv.resolvconf import DNS_PORT
 from srv.zone import SERVICES
 from xproto.tls import TlsMode
 
-DNS_PORT = 53
 ADMIN_PORT = 8443
 FRESHNESS = Freshness()
 

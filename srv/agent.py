@@ -16,15 +16,14 @@ from typing import Never
 
 from cluster.evidence import Policy
 from cluster.members import Member
-from cluster.observations import Observation, Outcome
+from cluster.observations import Observation
 from cluster.watch import Watch
 from srv import leases
 from srv.etcd import BACKOFF, Etcd
 from srv.etcd_answers import EtcdError, LeaseGoneError
-from srv.hosts import locate
+from srv.hosts import HOST_INTERVAL, Locate, locate
 from srv.leases import Lease
 from srv.names import is_address
-from srv.probed import HOST_INTERVAL, Locate
 from srv.publication import Known
 from srv.setbacks import Setback
 from srv.zone import DEFAULT_WEIGHT
@@ -115,13 +114,8 @@ class Agent:
 
     def _note(self, seen: Observation) -> None:
         before = self._seen
-        if (
-            seen.outcome is Outcome.TIMEOUT
-            and before is not None
-            and before.report is not None
-            and self._is_young(before)
-        ):
-            return  # silence is no evidence; what was said counts until it is too old
+        if before is not None and before.outlasts(seen, now=self._clock(), max_age=self._settings.tell_within):
+            return
         self._seen = seen
         self._hint.set()
 

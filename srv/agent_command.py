@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     import uvloop
 
     from srv.agent import Settings as AgentSettings
-    from srv.assembly import make_access, make_agent, open_etcd
+    from srv.assembly import make_agent, open_etcd, probe_access
     from srv.controller import run_until_stopped
     from srv.documents import DocumentError, parse
     from srv.leases import check_rank
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         )
         password_file = Path(args.probe_password_file) if args.probe_password_file else None
         ca_file = Path(args.tls_ca) if args.tls_ca else None
-        access = make_access("", args.probe_user, password_file, None, ca_file, option="probe_tls")
+        access = probe_access("", args.probe_user, password_file, None, ca_file, option="probe_tls")
         agent = make_agent(settings, open_etcd("etcd", table), access, interval)
     except (DocumentError, ValueError) as exc:
         return refuse("agent", exc, AGENT_FLAGS)

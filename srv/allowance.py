@@ -15,6 +15,7 @@ ODD_PACKET = (
     20.0  # ordinary ones; as many times longer it takes to read what may be junk. 500 a second are enough of it
 )
 SOURCES_REMEMBERED = 16_384  # in each of two generations; 150 octets each
+ROUNDING = 0.001  # of one; the last of a burst must not be refused because adding up in binary fractions is inexact
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Allowance:
         even = self._even(source)
         if even is None or even < now:
             even = now
-        elif even - now > self._span:
+        elif even - now > self._span + ROUNDING * self._step:
             return False
         self._young[source] = even + self._step
         return True

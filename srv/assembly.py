@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.access import Access
+from cluster.access import Access, make_access
 from cluster.commands import read_password
 from cluster.evidence import Policy
 from cluster.watch import Timing, Watch
@@ -30,7 +30,7 @@ from srv.source import Source
 from srv.update_settings import UpdateSettings, read_secret
 from srv.updates import UpdatePublisher
 from xproto.session import Login as MemberLogin
-from xproto.tls import TlsMode, make_context, parse_mode
+from xproto.tls import TlsMode, make_context
 
 log = logging.getLogger("fairlead.srv")
 
@@ -120,7 +120,7 @@ def open_etcd(key: str, table: EtcdTable) -> Etcd:
     return Etcd(table.endpoints, login=login, ssl_context=context)
 
 
-def make_access(
+def probe_access(
     key: str, user: str, password_file: Path | None, mode: TlsMode | None, ca_file: Path | None, *, option: str
 ) -> Access:
     """How probes get in.
@@ -138,8 +138,7 @@ def make_access(
     """
     with _named(key):
         login = MemberLogin(user, read_password(str(password_file) if password_file else None, "probe_password_file"))
-        chosen = mode or parse_mode(None, has_authority=ca_file is not None, option=option)
-        return Access(login, chosen, make_context(chosen, ca_file=ca_file, option=option))
+        return make_access(login, tls=mode.value if mode else None, ca=ca_file, option=option)
 
 
 def make_agent(settings: agent.Settings, etcd: Etcd, access: Access, interval: float) -> Agent:
@@ -165,7 +164,7 @@ def group_timing(groups: int, interval: float) -> Timing:
 
 
 def _group(key: str, table: GroupTable, groups: int, hosts: Hosts) -> ProbedGroup:
-    access = make_access(
+    access = probe_access(
         key, table.probe_user, table.probe_password_file, table.probe_tls, table.probe_tls_ca, option="probe_tls"
     )
     timing = group_timing(groups, table.interval)

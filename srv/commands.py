@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 CANNOT_TELL = 2  # as `presentation` has it
 DONE, FAILED = 0, 1
-DNS_PORT = 53
 ONLY = "main"  # the name of what is given by flags alone
 # Which flag gives which key of the configuration, so that errors speak of what was written.
 SERVE_FLAGS: Mapping[str, str] = {
@@ -120,6 +119,7 @@ def _resolve(args: argparse.Namespace) -> int:
 
     from srv.names import canonical
     from srv.presentation import as_json, as_text, exit_status
+    from srv.resolvconf import DNS_PORT
     from srv.resolver import Resolver
     from srv.zone import service_names
 

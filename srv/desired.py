@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from srv.names import canonical
 from srv.zone import Part, Zone, ZoneMember, build_zone
 
+STAND_IN = ("192.0.2.1",)  # for laying out names before addresses are known (RFC 5737)
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:

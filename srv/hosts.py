@@ -1,4 +1,4 @@
-"""Addresses of hosts by the system's own resolution. Owns how many lookups run at once; must not know what for.
+"""Addresses of hosts by the system's own resolution, and what is kept of them. Must not know what for.
 
 The system's is the one that knows `/etc/hosts`, and it can neither be awaited nor called off. So each lookup has a
 thread that nobody waits for: neither who asked, beyond a while, nor the process when it ends. The event loop's own
@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
+from collections.abc import Awaitable, Callable, Iterable
 
 from srv.names import is_address
 
+log = logging.getLogger("fairlead.srv")
+
+HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
+HOST_RETRY = 1.0  # seconds between looks at those that have never been found
 HOST_TIMEOUT = 5.0  # seconds for one host name
 LOOKUPS = 16  # at once in a process; each holds a thread, and a thousand clusters begin together
+
+Locate = Callable[[str], Awaitable[tuple[str, ...]]]
+"""Finds a host's addresses; none where it cannot be resolved."""
 
 
 class Hosts:
@@ -45,6 +54,30 @@ class Hosts:
 async def locate(host: str) -> tuple[str, ...]:
     """As `Hosts.locate`, for one who has few hosts to look up."""
     return await Hosts().locate(host)
+
+
+class Addresses(dict[str, tuple[str, ...]]):
+    """The addresses of hosts, by name: what was found last stays while nothing is found.
+
+    Args:
+        locate: finds a host's addresses.
+    """
+
+    def __init__(self, locate: Locate) -> None:
+        super().__init__()
+        self._locate = locate
+        self._unresolved: set[str] = set()
+
+    async def find(self, hosts: Iterable[str]) -> None:
+        """Look these up; that one cannot be resolved is told once."""
+        wanted = sorted(set(hosts))
+        for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
+            if found:
+                self[host] = found
+                self._unresolved.discard(host)
+            elif host not in self._unresolved:
+                self._unresolved.add(host)
+                log.warning("host-unresolved host=%s kept=%s", host, ",".join(self.get(host, ())) or "none")
 
 
 def _look_up(host: str) -> asyncio.Future[tuple[str, ...]]:

@@ -20,7 +20,7 @@ from srv.judgement import Judgement
 from srv.leases import Lease
 from srv.names import NAME_CHARACTERS
 from srv.weights import scaled
-from srv.zone import Part, ZoneMember
+from srv.zone import KEEP_ROLES, Part, ZoneMember
 
 log = logging.getLogger("fairlead.srv")
 
@@ -36,7 +36,7 @@ class Settings:
 
     domain: str
     ttl: int = 5
-    keep_roles: float = 30.0
+    keep_roles: float = KEEP_ROLES
     policy: Policy = Policy(max_age=MAX_AGE)  # noqa: RUF009 - frozen
 
 

@@ -10,9 +10,8 @@ import logging
 from pathlib import Path
 from typing import Never
 
-from srv.hosts import locate
+from srv.hosts import HOST_INTERVAL, HOST_RETRY, Addresses, Locate, locate
 from srv.listing import DocumentError, Listing, read_listing
-from srv.probed import HOST_INTERVAL, HOST_RETRY, Locate
 from srv.source import Wants
 
 log = logging.getLogger("fairlead.srv")
@@ -36,14 +35,12 @@ class ListedClusters:
 
     def __init__(self, path: Path, *, locate: Locate = locate) -> None:
         self._path = path
-        self._locate = locate
         self._content: bytes | None = None
         self._unusable: bytes | None = None
         self._trouble = ""
         self._listing = Listing(clusters={})
         self._gone: set[str] = set()
-        self._addresses: dict[str, tuple[str, ...]] = {}
-        self._unresolved: set[str] = set()
+        self._addresses = Addresses(locate)
 
     def __str__(self) -> str:
         return f"file {self._path}"
@@ -57,11 +54,11 @@ class ListedClusters:
             is_other = await self._look()
             missing = set(self._listing.hosts()) - self._addresses.keys()
             if is_other or (missing and loop.time() >= retry_due):
-                await self._find(missing)
+                await self._addresses.find(missing)
                 self._say(wants)
                 retry_due = loop.time() + HOST_RETRY
             if loop.time() >= hosts_due:
-                await self._find(set(self._listing.hosts()))
+                await self._addresses.find(set(self._listing.hosts()))
                 self._say(wants)
                 hosts_due = loop.time() + HOST_INTERVAL
             await asyncio.sleep(LOOK_INTERVAL)
@@ -105,17 +102,6 @@ class ListedClusters:
         self._gone = set()
         for domain, cluster in self._listing.clusters.items():
             wants.want(cluster.desired(domain, self._addresses))
-
-    async def _find(self, hosts: set[str]) -> None:
-        wanted = sorted(hosts)
-        for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
-            if found:
-                self._addresses[host] = found
-                self._unresolved.discard(host)
-            elif host not in self._unresolved:
-                self._unresolved.add(host)
-                kept = ",".join(self._addresses.get(host, ())) or "none"
-                log.warning("host-unresolved host=%s kept=%s", host, kept)
 
 
 def check(path: Path) -> None:

@@ -18,13 +18,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from srv.desired import Desired, can_be_found
+from srv.desired import STAND_IN, Desired, can_be_found
 from srv.documents import DocumentError, Domain, Table, WrongError, parse_text
 from srv.names import is_address
 from srv.records import TTL_LIMIT
 from srv.zone import DEFAULT_WEIGHT, PRIORITY_LIMIT, WEIGHT_LIMIT, Part, ZoneMember
-
-STAND_IN = "192.0.2.1"  # for laying out names before addresses are known (RFC 5737)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -115,10 +113,10 @@ class Listing(Table):
 
     @model_validator(mode="after")
     def _can_be_published(self) -> Self:
-        stand_ins = dict.fromkeys(self.hosts(), (STAND_IN,))
+        stand_ins = dict.fromkeys(self.hosts(), STAND_IN)
         for domain, cluster in self.clusters.items():
             try:
-                cluster.desired(domain, stand_ins).zone(serial=1, nameserver_addresses=(STAND_IN,))
+                cluster.desired(domain, stand_ins).zone(serial=1, nameserver_addresses=STAND_IN)
             except ValueError as exc:
                 raise WrongError(("clusters", domain), str(exc)) from exc
         return self

@@ -1,6 +1,6 @@
 """A probed group as a source: asks its members and says what is to be published of them.
 
-Owns the loop from topology to records, and the resolution of member hosts. What follows is `publication`'s to decide.
+Owns the loop from topology to records, and when member hosts are looked up. What follows is `publication`'s to decide.
 """
 
 from __future__ import annotations
@@ -10,28 +10,24 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Never
 
 from cluster.observations import Observation
 from cluster.topology import Topology
 from cluster.watch import Watch
-from srv.hosts import locate
+from srv.hosts import HOST_INTERVAL, HOST_RETRY, Addresses, Locate, locate
 from srv.judgement import Judgement
 from srv.publication import Known, Newcomers, departed, desired_of, newcomers
 from srv.source import Wants
+from srv.zone import KEEP_ROLES
 
 log = logging.getLogger("fairlead.srv")
 
-HOST_INTERVAL = 30.0  # seconds between looks at the members' host names; their addresses seldom change
-HOST_RETRY = 1.0  # seconds between looks at those that have never been found
 FORGET_AFTER = 60.0  # seconds out of the group, after which an adopted member is not published any more
-KEEP_ROLES = 30.0  # seconds; as long as the router goes on with a topology that cannot be renewed
 REVIEW_INTERVAL = 1.0  # seconds between reviews for what no change of the topology tells: its age, and weights
 SPREAD = 0.2  # share of an interval that chance takes off, so that a thousand clusters do not all have theirs at once
-
-Locate = Callable[[str], Awaitable[tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +69,13 @@ class ProbedGroup:
         self._wants: Wants | None = None
         self._judgement = Judgement(settings.domain, settings.keep_roles)
         self._review_asked = False
-        self._locate = locate
         self._clock = clock
         self._rng = rng or random.Random()
         self._known: dict[str, Known] = {one.label: one for one in settings.members}
         self._names: frozenset[str] = frozenset()
-        self._addresses: dict[str, tuple[str, ...]] = {}
+        self._addresses = Addresses(locate)
         self._gone_since: dict[str, float] = {}
         self._new_hosts: set[str] = set()
-        self._unresolved: set[str] = set()
         self._unnameable: set[str] = set()
         self._hosts_hint = asyncio.Event()
 
@@ -91,7 +85,7 @@ class ProbedGroup:
     async def run(self, wants: Wants) -> Never:
         """Say what is wanted until cancelled."""
         self._wants = wants
-        await self._locate_all(one.host for one in self._settings.members)
+        await self._addresses.find(one.host for one in self._settings.members)
         self._publish()
         self._watch.subscribe(self._on_topology)
         self._watch.on_observation = self._note
@@ -169,24 +163,13 @@ class ProbedGroup:
                 hosts = [one.host for one in self._known.values()]
                 due = loop.time() + self._spread(HOST_INTERVAL)
             self._hosts_hint.clear()
-            await self._locate_all({*hosts, *self._new_hosts})
+            await self._addresses.find({*hosts, *self._new_hosts})
             self._adopt()
             self._forget()
             self._publish()
 
     def _spread(self, interval: float) -> float:
         return interval * (1 - SPREAD * self._rng.random())
-
-    async def _locate_all(self, hosts: Iterable[str]) -> None:
-        wanted: Sequence[str] = sorted(set(hosts))
-        for host, found in zip(wanted, await asyncio.gather(*map(self._locate, wanted)), strict=True):
-            if found:
-                self._addresses[host] = found
-                self._unresolved.discard(host)
-            elif host not in self._unresolved:
-                self._unresolved.add(host)
-                kept = ",".join(self._addresses.get(host, ())) or "none"
-                log.warning("host-unresolved host=%s kept=%s", host, kept)
 
     def _adopt(self) -> None:
         """Take up members of the view whose hosts resolve to places that no known member has."""

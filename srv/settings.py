@@ -15,16 +15,17 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, model_validator
 
 from cluster.members import Endpoint
+from srv.desired import STAND_IN
 from srv.documents import DocumentError, Domain, Table, WrongError, address, parse
 from srv.policies import PolicyTable
 from srv.publication import Known, desired_of, parse_known
 from srv.records import TTL_LIMIT
+from srv.resolvconf import DNS_PORT
+from srv.zone import KEEP_ROLES
 from xproto.tls import TlsMode
 
-DNS_PORT = 53
 DEFAULT_LISTEN = Endpoint("127.0.0.1", 5353)
 KEEP_ROLES_LIMIT = 86400.0  # seconds; whoever believes in roles longer than a day does not follow a cluster
-STAND_IN = ("192.0.2.1",)  # for laying out names before addresses are known (RFC 5737)
 
 Ttl = Annotated[int, Field(ge=1, le=TTL_LIMIT)]
 KeepRoles = Annotated[float, Field(ge=0, le=KEEP_ROLES_LIMIT, allow_inf_nan=False)]
@@ -144,7 +145,7 @@ class GroupTable(PolicyTable):
     """Seconds, of all records."""
     interval: Annotated[float, Field(ge=0.01, le=60, allow_inf_nan=False)] = 0.5
     """Seconds between looks at a member."""
-    keep_roles: KeepRoles = 30.0
+    keep_roles: KeepRoles = KEEP_ROLES
     """Seconds for which the last known roles are published while no member can be asked."""
     adopt: bool = True
     """Whether members are published that only the group's own view names."""
@@ -165,7 +166,7 @@ class LeasedTable(PolicyTable):
     etcd: str = ""
     """A name from `[etcd]`. May be left out where there is only one."""
     ttl: Ttl = 5
-    keep_roles: KeepRoles = 30.0
+    keep_roles: KeepRoles = KEEP_ROLES
 
 
 class Settings(Table):

@@ -26,7 +26,8 @@ NEGATIVE_TTL = 1
 # transfer that failed (roles withheld) is tried again after RETRY. EXPIRE is how long a secondary goes on with the last
 # roles that it heard of while we withhold them or are gone: KEEP_ROLES, for which we believe in them ourselves, and a
 # minute for a restart of ours. After that it answers SERVFAIL, as we do.
-REFRESH, RETRY, EXPIRE = 20, 5, 90
+KEEP_ROLES = 30.0
+REFRESH, RETRY, EXPIRE = 20, 5, round(KEEP_ROLES) + 60
 SERIAL_HALF = 2**31
 
 # At each service name, with one empty string, the least that a TXT record may have (RFC 1035, 3.3.14). It is why a name

@@ -21,9 +21,7 @@ import dns.message
 import pytest
 
 from bench.peers.nameservers import Address, start
-from bench.peers.root import ensure_peers
 from bench.peers.zone_files import zone_text
-from bench.sandbox.errors import SandboxError
 from srv.server import Server
 from srv.zone import Part, Zone, ZoneMember, build_zone
 
@@ -154,17 +152,8 @@ class Trio:
     others: dict[str, Address]
 
 
-@pytest.fixture(scope="module")
-def peers() -> None:
-    """The programs are there."""
-    try:
-        ensure_peers()
-    except SandboxError as exc:
-        pytest.skip(str(exc))
-
-
 @pytest.fixture
-async def trio(peers: None, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Trio]:
+async def trio(peers: Path, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Trio]:
     served = zone(getattr(request, "param", 3))
     server = Server([("127.0.0.1", 0)], [served])
     await server.start()

@@ -17,8 +17,6 @@ import dns.rcode
 import pytest
 
 from bench.peers.nameservers import Address, NameServer, free_address, start
-from bench.peers.root import ensure_peers
-from bench.sandbox.errors import SandboxError
 from srv.controller import Controller
 from srv.desired import Desired
 from srv.notification import write_notify
@@ -33,15 +31,6 @@ PATIENCE = 20.0  # seconds until a test gives up
 FOLLOWED = 1.0  # second within which a secondary has a change that it is told of
 LARGE = 100  # members; BIND 9.18 takes no more records in one set (max-records-per-type)
 KINDS_ASKED = ("SRV", "A", "AAAA", "NS", "SOA", "TXT", "CNAME", "MX")
-
-
-@pytest.fixture(scope="module")
-def peers() -> None:
-    """The programs are there."""
-    try:
-        ensure_peers()
-    except SandboxError as exc:
-        pytest.skip(str(exc))
 
 
 def published(primary: str | None, members: int = 3) -> tuple[ZoneMember, ...]:
@@ -142,7 +131,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def pair(kind: str, peers: None, tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(kind: str, peers: Path, tmp_path: Path) -> AsyncIterator[Pair]:
     """The secondary's address is another than ours; it may have the zone, and is told of changes."""
     address, primary = free_address(), free_address()
     # Before the other: BIND leaves a primary that is not there alone for minutes.

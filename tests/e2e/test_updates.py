@@ -26,8 +26,6 @@ import dns.update
 import pytest
 
 from bench.peers.dynamic_dns import PROGRAMS, DynamicServer, Key
-from bench.peers.root import ensure_peers
-from bench.sandbox.errors import SandboxError
 from srv.desired import Desired
 from srv.server import Server
 from srv.update_settings import UpdateSettings
@@ -48,15 +46,6 @@ PATIENCE = 20.0  # seconds until a test gives up
 SOON = 1.0
 # Of the zone as it is at first: nobody's to touch.
 FOREIGN = {(ZONE, "NS"), (ZONE, "TXT"), (f"ns.{ZONE}", "A"), (f"www.{ZONE}", "A")}
-
-
-@pytest.fixture(scope="session")
-def peers() -> Path:
-    """The private root with the name servers."""
-    try:
-        return ensure_peers()
-    except SandboxError as exc:
-        pytest.skip(str(exc))
 
 
 @pytest.fixture(params=PROGRAMS)

@@ -22,6 +22,7 @@ from srv.probed import ProbedGroup, Settings
 from srv.publication import Known
 from srv.resolver import Resolver
 from srv.server import ListenError, Server
+from srv.zone import KEEP_ROLES
 
 DOMAIN = "demo.fairlead.test"
 PATIENCE = 10.0
@@ -194,10 +195,10 @@ async def test_a_blindness_that_lasts_withholds_the_roles(until: Any, monkeypatc
         one.look_at("m2")
         one.watch.becomes(m1=Role.PRIMARY, m2=Role.SECONDARY)
         one.watch.becomes(Trust.BLIND)
-        one.time = probed.KEEP_ROLES - 1
+        one.time = KEEP_ROLES - 1
         await one.reviewed()
         assert await one.targets("_mysql._tcp.primary") == ["m1:3306"]
-        one.time = probed.KEEP_ROLES
+        one.time = KEEP_ROLES
         await until(lambda: bool(one.server.zones[0].withheld))
         assert await one.targets("_mysql._tcp.primary") is Outcome.SERVFAIL
         assert await one.targets("_mysql._tcp") == ["m1:3306", "m2:3307"]

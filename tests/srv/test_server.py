@@ -307,7 +307,7 @@ def no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_beyond_its_allowance_a_source_is_sent_to_tcp_or_not_answered(
     start: Start, until: Any, no_filter: None
 ) -> None:
-    server = await start(limits=Limits(packets=0.001, packet_burst=10.5))
+    server = await start(limits=Limits(packets=0.001, packet_burst=10.0))
     query = dns.message.make_query(SERVICE, "SRV").to_wire()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder:
         flooder.bind((FLOODER, 0))
@@ -339,7 +339,7 @@ async def test_large_answers_are_not_sent_wherever_one_likes(start: Start, until
         await until(lambda: server.counts["udp NOERROR"] == 50)
         replies = [flooder.recv(4096) for _ in range(50)]
     large = [reply for reply in replies if len(reply) > Limits().large_factor * len(query)]
-    assert 4 <= len(large) <= 10  # one more or less at the very edge, and those a second later among them
+    assert 5 <= len(large) <= 10  # those a second later among them
     assert server.counts["udp too large"] == 50 - len(large)
     assert all(len(reply) <= len(query) and reply[2] & 2 for reply in replies if reply not in large)
     assert len((await ask(server)).answer[0]) == 9  # another source
