@@ -72,6 +72,14 @@ class Daemons:
         """Whether the member has a data directory; a half-made one has another name."""
         return (self.layout.member(name) / "data").is_dir()
 
+    def server_uuid(self, name: str) -> str | None:
+        """The UUID in a member's data directory; its server draws one when it starts for the first time."""
+        try:
+            text = (self.layout.member(name) / "data" / "auto.cnf").read_text()
+        except FileNotFoundError:
+            return None
+        return next((line.partition("=")[2] for line in text.splitlines() if line.startswith("server-uuid=")), None)
+
     def create_data(self, names: Sequence[str]) -> None:
         """Make new data directories with the accounts in them: the first is initialised, the others are copies of it.
 

@@ -127,6 +127,14 @@ class Group:
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
 
+    def forgets(self, uuid: str) -> bool:
+        """Whether no member that is in the group has this one in its view.
+
+        While one has, a new process of that member is turned away, and tries again after 12 s or not at all.
+        """
+        listed = (row for view in self.views().values() if view.has_majority for row in view.seen)
+        return all(row.uuid != uuid for row in listed)
+
     def bring_online(self, name: str, timeout: float, *, joins_by_itself: bool) -> None:
         """Wait until a member is ONLINE, making it join when it does not by itself.
 

@@ -25,6 +25,7 @@ from bench.sandbox.views import all_online, primary_of
 DEFAULT_MEMBERS = 3
 # Seconds. A server starts in 2 s, a group forms in 4 s; a busy machine may take several times that.
 READY_TIMEOUT = 60.0
+EXPEL_TIMEOUT = 20.0
 FORM_TIMEOUT = 90.0
 WRITABLE_TIMEOUT = 60.0
 
@@ -231,6 +232,16 @@ def wait_settled(daemons: Daemons, group: Group, name: str) -> None:
     """
     if not wait_until(lambda: daemons.process(name) is None or group.answers(name), READY_TIMEOUT):
         raise SandboxError(f"{name} runs and does not answer{daemons.log_tail(name)}")
+
+
+def wait_forgotten(daemons: Daemons, group: Group, name: str) -> None:
+    """Wait until the group has expelled the process that a member was before.
+
+    It goes on after a while all the same: a group may be unable to expel, and the member tries again by itself.
+    """
+    uuid = daemons.server_uuid(name)
+    if uuid is not None and daemons.process(name) is None:
+        wait_until(lambda: group.forgets(uuid), EXPEL_TIMEOUT)
 
 
 def launch_missing(daemons: Daemons, names: Sequence[str]) -> list[str]:

@@ -76,6 +76,10 @@ class Replicas(Group):
         self._promote(source)
         self._wait_online(names, deadline)
 
+    def forgets(self, uuid: str) -> bool:
+        """Always: a source does not mind who replicated from it before."""
+        return True
+
     def bring_online(self, name: str, timeout: float, *, joins_by_itself: bool) -> None:
         """Make a member follow the source; one that has no source to follow stays as it is.
 

@@ -16,6 +16,7 @@ from bench.sandbox.lifecycle import (
     FORM_TIMEOUT,
     Lifecycle,
     launch_missing,
+    wait_forgotten,
     wait_ready,
     wait_settled,
 )
@@ -187,6 +188,7 @@ class Sandbox:
         member_named(record, name)
         daemons, group = daemons_of(self.layout, record), group_of(self.layout, record)
         wait_settled(daemons, group, name)
+        wait_forgotten(daemons, group, name)
         joins_by_itself = False
         with self._life.held() as record:
             daemons = daemons_of(self.layout, record)
@@ -281,6 +283,7 @@ class Sandbox:
         for name in names:
             self.heal(name, wait=False)
         in_parallel(lambda name: wait_settled(daemons, group, name), names)
+        in_parallel(lambda name: wait_forgotten(daemons, group, name), names)
         with self._life.held() as record:
             daemons = daemons_of(self.layout, record)
             launch_missing(daemons, names)

@@ -83,7 +83,8 @@ def judge(views: Mapping[str, View]) -> dict[str, Standing]:
     """Return each answering member's standing.
 
     A member that the ruling view does not list is not ONLINE whatever it says: it counts as UNREACHABLE then. One that
-    itself says that it is in no group is believed: the others may still wait for the process that was there before.
+    itself says that it is not ONLINE is believed: the others may still wait for the process that was there before, or
+    know a moment before the member itself that it has caught up.
     Of the views that have a majority those of the most members rule, and of these the latest: a member that was
     expelled and does not know it yet still has the view from before.
 
@@ -97,7 +98,7 @@ def judge(views: Mapping[str, View]) -> dict[str, Standing]:
     standings = {}
     for name, view in views.items():
         row = rows.get(view.uuid, Seen(view.uuid, "UNREACHABLE", ""))
-        if view.own_state not in IN_GROUP:
+        if view.own_state not in IN_GROUP or (row.state == "ONLINE" and view.own_state != "ONLINE"):
             row = Seen(view.uuid, view.own_state, "")
         standings[name] = Standing(view.uuid, row.state, row.role if row.state == "ONLINE" else "")
     return standings

@@ -37,6 +37,19 @@ def test_a_cut_off_primary_is_not_believed() -> None:
     assert primary_of(standings) == "b"
 
 
+def test_a_member_is_not_online_before_it_knows_so_itself() -> None:
+    others = {"a": "ONLINE*", "b": "ONLINE", "c": "ONLINE"}
+    standings = judge(
+        {
+            "a": view("a", "7:3", **others),
+            "b": view("b", "7:3", **others),
+            "c": view("c", "7:3", **others | {"c": "RECOVERING"}),
+        }
+    )
+    assert standings["c"].state == "RECOVERING"
+    assert not all_online("abc", standings)
+
+
 def test_an_expelled_member_with_the_view_from_before_does_not_rule() -> None:
     # It reaches the others again and shows all three ONLINE; theirs is the later view.
     standings = judge(
