@@ -5,7 +5,6 @@ The one importer of aiohttp.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from cluster.topology import Topology
 from router.listener import ListenError, open_socket
 from router.metrics import CONTENT_TYPE, Metrics
-from router.sessions import Session
+from router.reports import RouteReport, SessionReport, WorkerReport
 from router.settings import SettingsError
 from srv.freshness import Followed
 
@@ -76,6 +75,7 @@ class Admin:
                 web.get("/api/v1/topology", self._get_topology),
                 web.get("/api/v1/routes", self._get_routes),
                 web.get("/api/v1/sessions", self._get_sessions),
+                web.get("/api/v1/workers", self._get_workers),
             ]
         )
         self._runner = web.AppRunner(
@@ -95,6 +95,7 @@ class Admin:
             await self._runner.cleanup()
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
+        await self._router.refresh()
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _get_livez(self, _: web.Request) -> web.Response:
@@ -115,17 +116,20 @@ class Admin:
         return web.json_response({"clusters": clusters})
 
     async def _get_routes(self, _: web.Request) -> web.Response:
-        return web.json_response({"routes": [describe_route(self._router, name) for name in self._router.listeners]})
+        await self._router.refresh()
+        return web.json_response({"routes": describe_routes(self._router)})
 
     async def _get_sessions(self, _: web.Request) -> web.Response:
-        now, total = time.monotonic(), 0
-        shown: list[dict[str, Any]] = []
-        for listener in self._router.listeners.values():
-            sessions = listener.port.sessions
-            total += len(sessions)
-            first = itertools.islice(sessions.values(), SESSIONS_SHOWN - len(shown))
-            shown.extend(describe_session(session, now) for session in first)
+        sessions = await self._router.list_sessions(SESSIONS_SHOWN)
+        total = sum(report.sessions for report in self._router.report().values())
+        now = time.monotonic()
+        shown = [describe_session(session, now) for session in sessions[:SESSIONS_SHOWN]]
         return web.json_response({"total": total, "sessions": shown})
+
+    async def _get_workers(self, _: web.Request) -> web.Response:
+        await self._router.refresh()
+        now = time.monotonic()
+        return web.json_response({"workers": [describe_worker(worker, now) for worker in self._router.workers()]})
 
 
 def describe_topology(topology: Topology) -> dict[str, Any]:
@@ -161,17 +165,30 @@ def describe_topology(topology: Topology) -> dict[str, Any]:
     }
 
 
-def describe_session(session: Session, now: float) -> dict[str, Any]:
+def describe_session(session: SessionReport, now: float) -> dict[str, Any]:
     """A session as a JSON document."""
     return {
         "id": session.id,
-        "route": session.port.route.name,
-        "client": session.peer,
-        "member": session.member.name if session.member else None,
-        "phase": session.phase.value,
+        "route": session.route,
+        "client": session.client,
+        "member": session.member,
+        "phase": session.phase,
         "age_seconds": round(now - session.since, 3),
         "bytes_in": session.bytes_in,
         "bytes_out": session.bytes_out,
+    }
+
+
+def describe_worker(worker: WorkerReport, now: float) -> dict[str, Any]:
+    """A worker process as a JSON document."""
+    return {
+        "serial": worker.serial,
+        "pid": worker.pid,
+        "state": worker.state,
+        "age_seconds": round(now - worker.started_at, 3),
+        "sessions": worker.sessions,
+        "loop_lag_seconds": round(worker.lag, 6),
+        "resident_bytes": worker.resident,
     }
 
 
@@ -189,26 +206,26 @@ def describe_name(followed: Followed) -> dict[str, Any]:
     }
 
 
-def describe_route(router: Router, name: str) -> dict[str, Any]:
-    """A route and its sessions, as a JSON document."""
-    listener = router.listeners[name]
-    port, route = listener.port, listener.port.route
-    attached: dict[str, int] = {}
-    for session in port.sessions.values():
-        if session.member is not None:
-            attached[session.member.name] = attached.get(session.member.name, 0) + 1
-    return {
-        "name": name,
-        "listen": str(router.settings.routes[name].listen),
-        "listening": listener.listening,
-        "protocol": route.protocol.value,
-        "destination": route.destination.value,
-        "strategy": route.strategy.value,
-        "cluster": router.settings.cluster_of(router.settings.routes[name]),
-        "sessions": len(port.sessions),
-        "parked": port.parked_now,
-        "by_member": attached,
-        "accepted_total": port.tally.started,
-        "refused_total": sum(port.tally.refused.values()),
-        "cut_total": port.tally.cut,
-    }
+def describe_routes(router: Router) -> list[dict[str, Any]]:
+    """Every route and what it does, as JSON documents."""
+    reports, shown = router.report(), []
+    for name, chosen in router.settings.routes.items():
+        report, route = reports.get(name, RouteReport(name)), router.routes[name]
+        shown.append(
+            {
+                "name": name,
+                "listen": str(chosen.listen),
+                "listening": report.listening > 0,
+                "protocol": route.protocol.value,
+                "destination": route.destination.value,
+                "strategy": route.strategy.value,
+                "cluster": router.settings.cluster_of(chosen),
+                "sessions": report.sessions,
+                "parked": report.parked_now,
+                "by_member": dict(report.attached),
+                "accepted_total": report.started,
+                "refused_total": sum(report.refused.values()),
+                "cut_total": report.cut,
+            }
+        )
+    return shown

@@ -1,4 +1,4 @@
-"""Prometheus metrics, read from the router's own counts when they are asked for.
+"""Prometheus metrics, made of workers' reports and topologies when they are asked for.
 
 Nothing is counted twice and the relay's path touches no metric object. Series are bounded: by route, member, role and
 outcome, never by connection. The one importer of prometheus_client.
@@ -7,9 +7,9 @@ outcome, never by connection. The one importer of prometheus_client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from cluster.members import Role
 from cluster.topology import MemberStatus, Trust
+from router.reports import RouteReport, WorkerReport
 
 if TYPE_CHECKING:
     from router.service import Router
@@ -36,6 +37,41 @@ MEASURED: Sequence[tuple[str, str, Callable[[MemberStatus], float | None]]] = (
         lambda status: status.lag,
     ),
     ("member_threads_running", "Threads at work in the member.", lambda status: status.load),
+)
+
+GAUGES: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
+    ("sessions_parked", "Sessions that wait for a member.", lambda route: route.parked_now),
+)
+COUNTERS: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
+    ("sessions_accepted", "Connections accepted.", lambda route: route.started),
+    (
+        "sessions_cut",
+        "Sessions ended because their member was demoted or lost, or the router ended.",
+        lambda route: route.cut,
+    ),
+    ("parked", "Sessions that had to wait.", lambda route: route.parked),
+    (
+        "parked_seconds",
+        "Time that sessions waited, summed, of those that wait no more.",
+        lambda route: route.parked_seconds,
+    ),
+)
+COUNTERS_BY: Sequence[tuple[str, str, str, Callable[[RouteReport], Mapping[Any, float]]]] = (
+    ("sessions_joined", "Sessions that got a member.", "member", lambda route: route.joined),
+    (
+        "connect_seconds",
+        "Time until members accepted, summed, of the sessions that got one.",
+        "member",
+        lambda route: route.connect_seconds,
+    ),
+    ("sessions_refused", "Sessions answered with a MySQL error, by its code.", "code", lambda route: route.refused),
+    ("dial_failures", "Connections to members that failed.", "member", lambda route: route.dial_failures),
+    (
+        "session_bytes",
+        "Bytes from clients (in) and to clients (out).",
+        "direction",
+        lambda route: {"in": route.bytes_in, "out": route.bytes_out},
+    ),
 )
 
 
@@ -60,72 +96,36 @@ class _RouterCollector(Collector):
         ready = not self._router.not_ready_because()
         yield _gauge("ready", "1 while new connections are welcome.", [], [([], ready)])
         yield from self._of_routes()
+        yield from self._of_workers()
         yield from self._of_clusters()
 
     def _of_routes(self) -> Iterator[Metric]:
-        ports = {name: listener.port for name, listener in self._router.listeners.items()}
-        attached: dict[tuple[str, str], int] = {}
-        for name, port in ports.items():
-            for member in port.tally.joined:
-                attached[name, member] = 0
-            for session in port.sessions.values():
-                if session.member is not None:
-                    attached[name, session.member.name] += 1
-        tallies = {name: port.tally for name, port in ports.items()}
+        reports = self._router.report()
         yield _gauge(
             "sessions",
             "Sessions attached to a member.",
             ["route", "member"],
-            [([*key], n) for key, n in attached.items()],
+            [([n, m], r.attached.get(m, 0)) for n, r in reports.items() for m in sorted({*r.joined, *r.attached})],
         )
+        for name, words, of_route in GAUGES:
+            yield _gauge(name, words, ["route"], [([n], of_route(r)) for n, r in reports.items()])
+        for name, words, counted in COUNTERS:
+            yield _counter(name, words, ["route"], [([n], counted(r)) for n, r in reports.items()])
+        for name, words, label, by_label in COUNTERS_BY:
+            samples = [([n, str(key)], count) for n, r in reports.items() for key, count in by_label(r).items()]
+            yield _counter(name, words, ["route", label], samples)
+
+    def _of_workers(self) -> Iterator[Metric]:
+        workers = list(self._router.workers())
+        yield _gauge("workers", "Worker processes that accept connections.", [], [([], _serving(workers))])
         yield _gauge(
-            "sessions_parked",
-            "Sessions that wait for a member.",
-            ["route"],
-            [([n], p.parked_now) for n, p in ports.items()],
+            "loop_lag_seconds",
+            "The longest that a worker's event loop came late, lately; of the worst of them.",
+            [],
+            [([], max((worker.lag for worker in workers), default=0.0))],
         )
-        yield _counter(
-            "sessions_accepted", "Connections accepted.", ["route"], [([n], t.started) for n, t in tallies.items()]
-        )
-        yield _counter(
-            "sessions_joined",
-            "Sessions that got a member.",
-            ["route", "member"],
-            [([n, m], count) for n, t in tallies.items() for m, count in t.joined.items()],
-        )
-        yield _counter(
-            "sessions_refused",
-            "Sessions answered with a MySQL error, by its code.",
-            ["route", "code"],
-            [([n, str(code)], count) for n, t in tallies.items() for code, count in t.refused.items()],
-        )
-        yield _counter(
-            "sessions_cut",
-            "Sessions ended because their member was demoted or lost, or the router ended.",
-            ["route"],
-            [([n], t.cut) for n, t in tallies.items()],
-        )
-        yield _counter("parked", "Sessions that had to wait.", ["route"], [([n], t.parked) for n, t in tallies.items()])
-        yield _counter(
-            "parked_seconds",
-            "Time that sessions waited, summed, of those that wait no more.",
-            ["route"],
-            [([n], t.parked_seconds) for n, t in tallies.items()],
-        )
-        yield _counter(
-            "dial_failures",
-            "Connections to members that failed.",
-            ["route", "member"],
-            [([n, m], count) for n, t in tallies.items() for m, count in t.dial_failures.items()],
-        )
-        carried: list[tuple[list[str], float]] = []
-        for name, port in ports.items():
-            live = list(port.sessions.values())
-            carried.append(([name, "in"], port.tally.bytes_in + sum(session.bytes_in for session in live)))
-            carried.append(([name, "out"], port.tally.bytes_out + sum(session.bytes_out for session in live)))
-        yield _counter(
-            "session_bytes", "Bytes from clients (in) and to clients (out).", ["route", "direction"], carried
-        )
+        resident = sum(worker.resident for worker in workers)
+        yield _gauge("workers_resident_bytes", "Memory of all worker processes, summed.", [], [([], resident)])
 
     def _of_clusters(self) -> Iterator[Metric]:
         now = time.monotonic()
@@ -201,6 +201,10 @@ class _RouterCollector(Collector):
             ["cluster", "name", "outcome"],
             [([n, one.name, outcome.value], count) for n, one in names for outcome, count in one.counts.items()],
         )
+
+
+def _serving(workers: Sequence[WorkerReport]) -> int:
+    return sum(worker.state == "serving" for worker in workers)
 
 
 Samples = Sequence[tuple[list[str], float]]

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
-from router.settings import ClusterSettings, Destination, Protocol, RouteSettings, StrategyName
+from router.words import Destination, Protocol, StrategyName
+
+if TYPE_CHECKING:  # a worker has no settings, only what was made of them
+    from router.settings import ClusterSettings, RouteSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from cluster.access import Access
 from cluster.observations import Observation, Outcome
 from cluster.watch import Timing, Watch
+from router.accounts import report_route, report_sessions
 from router.admin import Admin
 from router.listener import Listener, ListenError, open_socket
+from router.reports import RouteReport, SessionReport, WorkerReport, combine
 from router.routes import route_of
 from router.sessions import Port
 from router.settings import ClusterSettings, Settings, SettingsError
@@ -63,6 +66,11 @@ class Router:
         self.watchers: dict[str, Watcher] = {}
         self.looks: dict[str, Looks] = {}
         self.listeners: dict[str, Listener] = {}
+        self.routes = {
+            name: route_of(name, chosen, settings.clusters[settings.cluster_of(chosen)])
+            for name, chosen in settings.routes.items()
+        }
+        self._began = time.monotonic()
         self._stops = 0
         self._stop = asyncio.Event()
         for name, cluster in settings.clusters.items():
@@ -79,6 +87,22 @@ class Router:
             return str(self.phase.value)
         unseen = [name for name, watcher in self.watchers.items() if not watcher.watch.seen]
         return f"no topology seen yet of {', '.join(unseen)}" if unseen else ""
+
+    async def refresh(self) -> None:
+        """Have the workers say how things stand, so that what is read next is of now."""
+
+    def report(self) -> dict[str, RouteReport]:
+        """What each route did and does, all workers together, as of the latest `refresh`."""
+        return combine(report for worker in self.workers() for report in worker.routes)
+
+    def workers(self) -> Sequence[WorkerReport]:
+        """The worker processes, as of the latest `refresh`."""
+        routes = tuple(report_route(one.port, listening=one.listening) for one in self.listeners.values())
+        return [WorkerReport(1, os.getpid(), self._began, self.phase.value, routes=routes)]
+
+    async def list_sessions(self, limit: int) -> list[SessionReport]:
+        """Live sessions, at most `limit` of each worker."""
+        return report_sessions((listener.port for listener in self.listeners.values()), limit)
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
@@ -137,8 +161,7 @@ class Router:
             cluster = self.settings.cluster_of(chosen)
             watcher = self.watchers[cluster]
             watch = watcher.watch
-            route = route_of(name, chosen, self.settings.clusters[cluster])
-            port = Port(route, lambda watch=watch: watch.topology, attaching, watcher.suspect)  # type: ignore[misc]
+            port = Port(self.routes[name], lambda watch=watch: watch.topology, attaching, watcher.suspect)  # type: ignore[misc]
             watch.subscribe(lambda _, new, port=port: port.topology_changed(new))  # type: ignore[misc]
             self.listeners[name] = Listener(port, sockets[name])
 

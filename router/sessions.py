@@ -41,6 +41,7 @@ class Tally:
     __slots__ = (
         "bytes_in",
         "bytes_out",
+        "connect_seconds",
         "cut",
         "dial_failures",
         "joined",
@@ -57,6 +58,7 @@ class Tally:
         self.parked_seconds = 0.0  # the time they waited, summed
         self.cut = 0  # sessions ended because their member was demoted or lost
         self.joined: dict[str, int] = {}  # sessions, by member
+        self.connect_seconds: dict[str, float] = {}  # how long their members took to accept, summed, by member
         self.dial_failures: dict[str, int] = {}  # by member
         self.bytes_in = 0  # client to member, of ended sessions
         self.bytes_out = 0
@@ -259,6 +261,7 @@ class Session:
         """Connect and join; return why that failed, or an empty text."""
         end = End(self, Side.MEMBER, self.loop)
         member, endpoint = candidate.member, candidate.endpoint
+        began = time.monotonic()
         try:
             async with asyncio.timeout(timeout) as bound:
                 self._dialing = member, bound
@@ -266,7 +269,7 @@ class Session:
             # The topology may have moved on while the connection was made.
             if end.transport is not None and self._still_wanted(candidate):
                 notice_dead_peers(end.transport.get_extra_info("socket"))
-                self._join(member, end)
+                self._join(member, end, time.monotonic() - began)
                 return ""
             failure = f"{member.name} closed the connection"
         except TimeoutError:
@@ -297,10 +300,11 @@ class Session:
             if not bound.expired():
                 bound.reschedule(self.loop.time())
 
-    def _join(self, member: Member, end: End) -> None:
+    def _join(self, member: Member, end: End, took: float) -> None:
         self.member, self._member_end, self.phase = member, end, Phase.JOINED
-        joined = self.port.tally.joined
-        joined[member.name] = joined.get(member.name, 0) + 1
+        tally, name = self.port.tally, member.name
+        tally.joined[name] = tally.joined.get(name, 0) + 1
+        tally.connect_seconds[name] = tally.connect_seconds.get(name, 0.0) + took
         self.client.join(end)
 
     def _refuse(self, refusal: Refusal) -> None:

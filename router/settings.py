@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -16,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cluster.evidence import Policy
 from cluster.members import Endpoint
+from router.words import Destination, Protocol, StrategyName
 from srv import documents
 from srv.documents import Table, WrongError, address
 from srv.freshness import Policy as Freshness
@@ -30,27 +30,6 @@ FRESHNESS = Freshness()
 
 
 SettingsError = documents.DocumentError
-
-
-class Protocol(Enum):
-    """What a route's clients speak. The listening port decides it, never a look at the bytes."""
-
-    CLASSIC = "classic"
-    X = "x"
-
-
-class Destination(Enum):
-    """The role a route leads to."""
-
-    PRIMARY = "PRIMARY"
-    SECONDARY = "SECONDARY"
-
-
-class StrategyName(Enum):
-    """How a route orders the members it may use."""
-
-    FIRST_AVAILABLE = "first-available"
-    ROUND_ROBIN = "round-robin"
 
 
 class ClusterSettings(PolicyTable):

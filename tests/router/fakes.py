@@ -12,7 +12,7 @@ from cluster.topology import MemberStatus, Topology, Trust
 from router.listener import Listener, open_socket
 from router.routes import Route
 from router.sessions import Port
-from router.settings import Destination, Protocol, StrategyName
+from router.words import Destination, Protocol, StrategyName
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

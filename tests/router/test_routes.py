@@ -10,8 +10,8 @@ from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
 from router.refusals import Refusal, classic_error_packet, encode
 from router.routes import may_stay, pick
-from router.settings import Destination, Protocol, StrategyName
 from router.tables import status_tables, table
+from router.words import Destination, Protocol, StrategyName
 from tests.router.fakes import route
 from xproto.codec import decode_server
 from xproto.frames import FrameDecoder

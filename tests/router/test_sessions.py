@@ -15,8 +15,8 @@ import pytest
 from cluster.members import Endpoint, Member, Role
 from cluster.topology import Trust
 from router.sessions import Phase
-from router.settings import Destination, Protocol
 from router.splice import HELD_BYTES, WRITE_HIGH_WATER
+from router.words import Destination, Protocol
 from tests.router.conftest import Run
 from tests.router.fakes import Cluster, Handler, echo, listening, member, route, until
 

@@ -9,7 +9,8 @@ import pytest
 
 from cluster.members import Endpoint
 from router.routes import route_of
-from router.settings import Destination, Protocol, SettingsError, StrategyName, load, parse
+from router.settings import SettingsError, load, parse
+from router.words import Destination, Protocol, StrategyName
 
 CLUSTER = {"main": {"srv": "db.example.com"}}
 ROUTE = {"listen": "127.0.0.1:6446", "protocol": "classic", "destination": "PRIMARY"}

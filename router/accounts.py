@@ -1,0 +1,57 @@
+"""Reads ports at work into reports. Owns the way from sessions' and tallies' fields to a report's; changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from router.reports import RouteReport, SessionReport
+from router.sessions import Port, Session
+
+
+def report_route(port: Port, *, listening: bool) -> RouteReport:
+    """What a port did and does, live sessions' bytes included."""
+    tally = port.tally
+    attached: dict[str, int] = {}
+    bytes_in, bytes_out = tally.bytes_in, tally.bytes_out
+    for session in port.sessions.values():
+        bytes_in += session.bytes_in
+        bytes_out += session.bytes_out
+        if session.member is not None:
+            attached[session.member.name] = attached.get(session.member.name, 0) + 1
+    return RouteReport(
+        name=port.route.name,
+        started=tally.started,
+        refused=dict(tally.refused),
+        parked=tally.parked,
+        parked_seconds=tally.parked_seconds,
+        cut=tally.cut,
+        joined=dict(tally.joined),
+        connect_seconds=dict(tally.connect_seconds),
+        dial_failures=dict(tally.dial_failures),
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+        sessions=len(port.sessions),
+        parked_now=port.parked_now,
+        attached=attached,
+        listening=int(listening),
+    )
+
+
+def report_sessions(ports: Iterable[Port], limit: int) -> list[SessionReport]:
+    """Live sessions, at most `limit`."""
+    sessions = itertools.chain.from_iterable(port.sessions.values() for port in ports)
+    return [_report(session) for session in itertools.islice(sessions, limit)]
+
+
+def _report(session: Session) -> SessionReport:
+    return SessionReport(
+        id=session.id,
+        route=session.port.route.name,
+        client=session.peer,
+        member=session.member.name if session.member else None,
+        phase=session.phase.value,
+        since=session.since,
+        bytes_in=session.bytes_in,
+        bytes_out=session.bytes_out,
+    )
