@@ -74,6 +74,11 @@ def _tls(ca_file: str) -> ssl.SSLContext:
     return context
 
 
+def _cancelled() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
 class AsyncConnection:
     """A connection of asyncmy. One statement at a time."""
 
@@ -87,6 +92,20 @@ class AsyncConnection:
         Raises:
             DriverError: it did not come about.
         """
+        cancelled_before, made = _cancelled(), None
+        try:
+            made = await cls._open(host, port, account)
+        finally:
+            # asyncmy waits for its connection with `asyncio.wait_for`, which before Python 3.12 swallows that it was
+            # cancelled if the connection comes about, or fails, at that moment.
+            if _cancelled() > cancelled_before:
+                if made is not None:
+                    made.close()
+                raise asyncio.CancelledError
+        return made
+
+    @classmethod
+    async def _open(cls, host: str, port: int, account: Account) -> AsyncConnection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connection = await asyncmy.connect(

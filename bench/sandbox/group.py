@@ -18,9 +18,9 @@ from bench.sandbox.views import IN_GROUP, Seen, Standing, View, all_online, judg
 
 # Seconds.
 VIEW_TIMEOUT = 2.0
-# A member that is about to join by itself is left alone for this long: after its start the group may have to expel its
-# former self first, and after a cut it has to leave first.
-JOIN_PATIENCE = 20.0
+# A member that is about to join by itself is left alone for this long: after a cut it has to find out that it was
+# expelled, and to leave, which takes up to 30 s. Told to stop in the middle of that, it would hang for a minute.
+JOIN_PATIENCE = 45.0
 VIEW_QUERY = (
     "SELECT @@server_uuid, COALESCE((SELECT view_id FROM performance_schema.replication_group_member_stats "
     "WHERE member_id = @@server_uuid), ''), EXISTS (SELECT 1 FROM performance_schema.events_stages_current "

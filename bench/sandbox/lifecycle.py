@@ -26,7 +26,7 @@ DEFAULT_MEMBERS = 3
 # Seconds. A server starts in 2 s, a group forms in 4 s; a busy machine may take several times that.
 READY_TIMEOUT = 60.0
 EXPEL_TIMEOUT = 20.0
-FORM_TIMEOUT = 90.0
+FORM_TIMEOUT = 180.0
 WRITABLE_TIMEOUT = 60.0
 
 

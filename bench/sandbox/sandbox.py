@@ -29,7 +29,7 @@ from bench.sandbox.statements import Result, StatementError
 # Accounts that are made for others; `replication` is between the members.
 PUBLIC_ACCOUNTS = ("app", "probe", "admin")
 # Seconds, each several times what it takes on an idle machine.
-ONLINE_TIMEOUT = 60.0
+ONLINE_TIMEOUT = 180.0  # a member that is told to stop while it leaves by itself hangs for a minute
 SWITCH_TIMEOUT = 60.0
 
 

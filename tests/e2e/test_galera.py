@@ -287,7 +287,7 @@ async def test_after_a_crash_of_all_the_cluster_is_believed_though_it_counts_fro
 @contextmanager
 def writing(cluster: Galera, name: str) -> Iterator[None]:
     """Write on one node for as long as it lets us."""
-    where, ending = cluster.member(name), threading.Event()
+    where, begun, ending = cluster.member(name), threading.Event(), threading.Event()
     account = Account(*APP, DATABASE, str(cluster.ca_file))
     cluster.sql(name, f"CREATE OR REPLACE TABLE {DATABASE}.load_here (id BIGINT PRIMARY KEY AUTO_INCREMENT)")
 
@@ -297,12 +297,14 @@ def writing(cluster: Galera, name: str) -> Iterator[None]:
             try:
                 while not ending.wait(0.003):
                     connection.run("INSERT INTO load_here VALUES ()")
+                    begun.set()
             finally:
                 connection.close()
 
     thread = threading.Thread(target=write, daemon=True)
     thread.start()
     try:
+        assert begun.wait(30), f"no write on {name}"
         yield
     finally:
         ending.set()

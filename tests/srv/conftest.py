@@ -160,7 +160,7 @@ async def _scripted() -> AsyncIterator[ScriptedServer]:
     await tcp.wait_closed()
 
 
-PATIENCE = 10.0  # seconds until a test gives up; nothing waits for it to pass
+PATIENCE = 30.0  # seconds until a test gives up; nothing waits for it to pass
 
 
 @pytest.fixture
