@@ -50,16 +50,16 @@ def _run_router(args: argparse.Namespace) -> int:
         for line in str(error).splitlines():
             print(f"fairlead router: {line}", file=sys.stderr)
         return USAGE
+    import uvloop
+
+    from router.service import Router  # before a check ends, too: it shows that the program is whole
+
     if args.check:
         print(_explain(settings))
         return 0
 
-    import uvloop
-
-    from router.service import Router
-
     async def serve() -> None:
-        await Router(settings, accesses).run()
+        await Router(settings, accesses, reread=lambda: _settings(args)).run()
 
     try:
         uvloop.run(serve())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import urllib.error
 import urllib.request
 from typing import Any
@@ -47,6 +48,13 @@ def get(chosen: Settings, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+async def until_parked(router: Router) -> None:
+    """Wait until one session is parked, as a worker tells."""
+    async with asyncio.timeout(10):
+        while router.report()["rw"].parked_now != 1:
+            await router.refresh()
+
+
 def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
     async def scenario() -> None:
         chosen = settings(parking_timeout=1)
@@ -57,7 +65,7 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
         assert await asyncio.to_thread(get, chosen, "/readyz") == (503, "no topology seen yet of main\n")
         listen = chosen.routes["rw"].listen
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
-        await until(lambda: router.listeners["rw"].port.parked_now == 1, "the client is parked")
+        await until_parked(router)
         status, text = await asyncio.to_thread(get, chosen, "/metrics")
         assert status == 200
         assert 'fairlead_sessions_parked{route="rw"} 1.0' in text
@@ -72,6 +80,9 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
         assert (route["name"], route["parked"], route["listening"]) == ("rw", 1, True)
         topology = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/topology"))[1])
         assert topology["clusters"]["main"]["trust"] == "blind"
+        [worker] = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/workers"))[1])["workers"]
+        assert (worker["state"], worker["sessions"]) == ("serving", 1)
+        assert worker["pid"] != os.getpid()
         assert (await asyncio.to_thread(get, chosen, "/nothing"))[0] == 404
         router.stop()
         await until(lambda: router.phase is Phase.DRAINING, "it drains")
@@ -118,7 +129,7 @@ def test_a_second_stop_does_not_wait_for_sessions(run: Run) -> None:
         await until(lambda: router.phase is Phase.SERVING, "it serves")
         listen = router.settings.routes["rw"].listen
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
-        await until(lambda: router.listeners["rw"].port.parked_now == 1, "the client is parked")
+        await until_parked(router)
         router.stop()
         router.stop()
         await task
