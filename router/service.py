@@ -144,9 +144,7 @@ class Router:
             changes = compare(self.settings, settings)
             if changes.refused:
                 what = ", ".join(f"[{table}]" for table in changes.refused)
-                raise SettingsError(
-                    f"{what} cannot change while the router runs; an upgrade in place (SIGUSR2) does it"
-                )
+                raise SettingsError(f"{what} cannot change by a reload; an upgrade in place (SIGUSR2) does it")
             self._open_sockets(settings)
             left = {str(route.listen) for route in self.settings.routes.values()}
             left -= {str(route.listen) for route in settings.routes.values()}
