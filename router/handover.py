@@ -6,6 +6,7 @@ sockets open; all that a fresh program needs is to be told what is what.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,7 +18,10 @@ from cluster.topology import Topology
 from router.forms import read, write
 from router.hands import HandState
 from router.reports import RouteReport
+from router.settings import SettingsError
 
+TRIAL_TIMEOUT = 30.0
+"""Seconds for a new version of the program to show that it starts and likes its configuration."""
 VARIABLE = "FAIRLEAD_HANDOVER"
 HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 """Signals that wait while there is nobody to hear them: from the exec until handlers are there again."""
@@ -87,3 +91,27 @@ def hand_over(legacy: Legacy) -> None:
 def command() -> list[str]:
     """The command line by which this process was started."""
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+async def try_out() -> None:
+    """Run the command with `--check`: that the program is whole and its configuration valid.
+
+    Raises:
+        SettingsError: why not.
+    """
+    argv = command()
+    try:
+        trial = await asyncio.create_subprocess_exec(
+            *argv, "--check", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+    except OSError as exc:
+        raise SettingsError(f"{argv[0]} cannot be run: {exc.strerror}") from exc
+    try:
+        async with asyncio.timeout(TRIAL_TIMEOUT):
+            _, said = await trial.communicate()
+    except TimeoutError:
+        trial.kill()
+        raise SettingsError(f"the new program did not check its configuration within {TRIAL_TIMEOUT:g} s") from None
+    if trial.returncode != 0:
+        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        raise SettingsError(f"the new program does not start: {' '.join(last)}")

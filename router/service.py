@@ -22,7 +22,7 @@ from router.changes import Changes, compare
 from router.clusters import Clusters, Looks
 from router.counts import SharedMemory
 from router.crew import Crew
-from router.handover import Legacy, command, hand_over, hear_signals, take_over
+from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
 from router.listener import ListenError
 from router.messages import Configure, Retire, RouteOrder
 from router.notify import Notifier, name_of
@@ -38,9 +38,6 @@ MEASURES_INTERVAL = 1.0
 """Seconds between looks at what members measured since; facts that change are told at once."""
 LAST_PATIENCE = 2.0
 """Seconds for workers to be gone after the drain is over; then they are killed."""
-TRIAL_TIMEOUT = 30.0
-"""Seconds for a new version of the program to show that it starts and likes its configuration."""
-
 Reread = Callable[[], tuple[Settings, Mapping[str, Access]]]
 
 
@@ -170,7 +167,7 @@ class Router:
             if self._crew is None or self._clusters is None or self._reread is None:
                 raise SettingsError("the router has not started yet")
             settings, _ = self._reread()
-            await _try_out(command())
+            await try_out()
             self._open_sockets(settings)
             await self._crew.refresh()
             crew = self._crew
@@ -189,7 +186,7 @@ class Router:
                 hand_over(legacy)
             except OSError as exc:
                 crew.resume()
-                raise SettingsError(f"{command()[0]} cannot be run: {exc.strerror}") from exc
+                raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
 
     # Its life.
 
@@ -375,25 +372,6 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _try_out(argv: Sequence[str]) -> None:
-    """Run the command with `--check`: that the program is whole and its configuration valid."""
-    try:
-        trial = await asyncio.create_subprocess_exec(
-            *argv, "--check", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-        )
-    except OSError as exc:
-        raise SettingsError(f"{argv[0]} cannot be run: {exc.strerror}") from exc
-    try:
-        async with asyncio.timeout(TRIAL_TIMEOUT):
-            _, said = await trial.communicate()
-    except TimeoutError:
-        trial.kill()
-        raise SettingsError(f"the new program did not check its configuration within {TRIAL_TIMEOUT:g} s") from None
-    if trial.returncode != 0:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
-        raise SettingsError(f"the new program does not start: {' '.join(last)}")
 
 
 def _routes(settings: Settings) -> dict[str, Route]:

@@ -20,10 +20,9 @@ from itertools import count
 from cluster.members import Member
 from cluster.topology import Topology, Trust
 from router import logs
-from router.accounts import report_route, report_sessions
+from router.accounts import report_sessions
 from router.counts import SharedCounts, SharedMemory
 from router.link import Link
-from router.listener import Listener
 from router.messages import (
     Configure,
     DialFailure,
@@ -40,7 +39,8 @@ from router.messages import (
     Sockets,
     View,
 )
-from router.reports import RouteReport, WorkerReport, WorkerState, combine, past
+from router.ports import Ports
+from router.reports import WorkerReport, WorkerState
 from router.sessions import Port, number_sessions_from
 
 log = logging.getLogger("fairlead.router")
@@ -75,10 +75,8 @@ class Worker:
         self._started_at = time.monotonic()
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
-        self._sockets: dict[str, socket.socket] = {}
-        self._held: dict[str, tuple[RouteOrder, Listener]] = {}
-        self._leaving: list[tuple[Port, float]] = []  # ports of routes that are gone, and when their time is over
-        self._past: dict[str, RouteReport] = {}
+        self._ports = Ports(self._make_port)
+        self._attaching: asyncio.TaskGroup | None = None
         self._drain_timeout = 0.0
         self._deadline: float | None = None
         self._cut_at_end = 0
@@ -92,7 +90,8 @@ class Worker:
         """Serve until the last session after `Retire`, or after the main process is gone."""
         self._link = Link(sock, lambda message, fds: self._inbox.put_nowait((message, fds)), self._orphaned)
         async with asyncio.TaskGroup() as attaching:
-            obeying = attaching.create_task(self._obey(attaching), name="messages")
+            self._attaching = attaching
+            obeying = attaching.create_task(self._obey(), name="messages")
             await self._tick_until_done()
             obeying.cancel()
         self.state = WorkerState.ENDED
@@ -116,31 +115,17 @@ class Worker:
             now = time.monotonic()
             if now - self._heard_at > SILENCE_LIMIT:
                 self._go_blind()
-            self._end_leaving(now)
+            self._ports.end_leaving(now)
 
     def _done(self) -> bool:
         """Whether nothing is left to do; cuts what has no more time."""
         if self.state is not WorkerState.DRAINING:
             return False
-        ports = self._ports()
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            for port in ports:
-                self._cut_at_end += _cut_all(port, "the router ends")
-        return not any(port.sessions for port in ports)
+            self._cut_at_end += self._ports.cut()
+        return not any(port.sessions for port in self._ports)
 
-    def _end_leaving(self, now: float) -> None:
-        for port, deadline in list(self._leaving):
-            if now >= deadline:
-                _cut_all(port, "its route is gone")
-            if not port.sessions:
-                self._leaving.remove((port, deadline))
-                gone = past(report_route(port, listening=False))
-                self._past = combine([*self._past.values(), gone])
-
-    def _ports(self) -> list[Port]:
-        return [listener.port for _, listener in self._held.values()] + [port for port, _ in self._leaving]
-
-    async def _obey(self, attaching: asyncio.TaskGroup) -> None:
+    async def _obey(self) -> None:
         while True:
             message, fds = await self._inbox.get()
             self._heard_at = time.monotonic()
@@ -151,11 +136,11 @@ class Worker:
                     self._say(Report(message.number, self._report()))
                     self._lag = 0.0
                 case Sockets():
-                    self._take(message.addresses, fds)
+                    self._ports.take(message.addresses, fds)
                 case Configure():
-                    await self._configure(message, attaching)
+                    await self._configure(message)
                 case ListSessions():
-                    self._say(Sessions(message.number, tuple(report_sessions(self._ports(), message.limit))))
+                    self._say(Sessions(message.number, tuple(report_sessions(self._ports, message.limit))))
                 case Kill():
                     self._say(Killed(message.number, self._kill(frozenset(message.sessions))))
                 case Retire():
@@ -171,11 +156,7 @@ class Worker:
             self._views[cluster] = replace(mine, version=before.version)
             return
         self._views[cluster] = mine
-        orders = [*self._held.values()]
-        for order, listener in orders:
-            if order.cluster == cluster:
-                listener.port.topology_changed(mine)
-        for port, _ in self._leaving:
+        for port in self._ports:
             if port.topology() is mine:
                 port.topology_changed(mine)
 
@@ -185,46 +166,21 @@ class Worker:
                 reason = f"the router's main process has not spoken for {SILENCE_LIMIT:g} s"
                 self._see(cluster, replace(topology, trust=Trust.BLIND, reason=reason))
 
-    def _take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
-        for address, fd in zip(addresses, fds, strict=True):
-            sock = socket.socket(fileno=fd)
-            sock.setblocking(False)
-            old, self._sockets[address] = self._sockets.get(address), sock
-            if old is not None:
-                old.close()
-
-    async def _configure(self, wanted: Configure, attaching: asyncio.TaskGroup) -> None:
+    async def _configure(self, wanted: Configure) -> None:
         if self.state is WorkerState.DRAINING:
             return
         self._drain_timeout = wanted.drain_timeout
-        orders = {order.route.name: order for order in wanted.routes}
-        self._rows.update({name: order.row for name, order in orders.items()})
-        for name, (order, listener) in list(self._held.items()):
-            new = orders.get(name)
-            if new is not None and is_same_port(order, new):
-                listener.port.route = new.route
-                self._held[name] = new, listener
-            else:
-                del self._held[name]
-                # Whoever listens on from here on takes what is queued; where nobody does, we do first.
-                left = any(one.address == order.address for one in orders.values())
-                await self._stop(order, listener, queued=not left)
-                self._leaving.append((listener.port, time.monotonic() + wanted.drain_timeout))
-        for name, order in orders.items():
-            if name not in self._held and order.address in self._sockets:
-                listener = Listener(self._make_port(order, attaching), self._sockets[order.address].dup())
-                await listener.start()
-                self._held[name] = order, listener
-        for address in self._sockets.keys() - {order.address for order in orders.values()}:
-            self._sockets.pop(address).close()
+        self._rows.update({order.route.name: order.row for order in wanted.routes})
+        await self._ports.configure(wanted)
         if self.state is WorkerState.STARTING:
             self.state = WorkerState.SERVING
             gc.collect()
             gc.freeze()  # what stands now stays: later collections need not look at it
             self._say(Serving())
 
-    def _make_port(self, order: RouteOrder, attaching: asyncio.TaskGroup) -> Port:
+    def _make_port(self, order: RouteOrder) -> Port:
         cluster = order.cluster
+        assert self._attaching is not None  # noqa: S101 orders come while it runs
 
         def failed(member: Member) -> None:
             now = time.monotonic()
@@ -232,28 +188,12 @@ class Worker:
                 self._failed_at[member.name] = now
                 self._say(DialFailure(cluster, member.name))
 
-        return Port(order.route, lambda: self._views.get(cluster, UNKNOWN), attaching, failed, self._counts)
-
-    async def _stop(self, order: RouteOrder, listener: Listener, *, queued: bool) -> None:
-        """Accept no more. With `queued`, first what the kernel has accepted for us: closing would reset it."""
-        listener.close()
-        loop, sock = asyncio.get_running_loop(), self._sockets[order.address]
-        while queued:
-            try:
-                connection, _ = sock.accept()
-            except OSError:  # nothing is left, or no descriptor to take it with
-                return
-            connection.setblocking(False)
-            await loop.connect_accepted_socket(listener.port.accept, connection)
+        return Port(order.route, lambda: self._views.get(cluster, UNKNOWN), self._attaching, failed, self._counts)
 
     async def _retire(self, wanted: Retire) -> None:
         if self.state is not WorkerState.DRAINING:
             self.state = WorkerState.DRAINING
-            for order, listener in self._held.values():
-                await self._stop(order, listener, queued=wanted.queued)
-            for sock in self._sockets.values():
-                sock.close()
-            self._sockets.clear()
+            await self._ports.close(queued=wanted.queued)
             log.debug("worker %d: accepts no more", self.serial)
         if wanted.timeout is not None:
             deadline = time.monotonic() + wanted.timeout
@@ -261,16 +201,13 @@ class Worker:
 
     def _kill(self, wanted: frozenset[int]) -> tuple[int, ...]:
         found = []
-        for port in self._ports():
+        for port in self._ports:
             for number in wanted & port.sessions.keys():
                 port.sessions[number].cut("somebody asked for its end")
                 found.append(number)
         return tuple(sorted(found))
 
     def _report(self) -> WorkerReport:
-        now = [report_route(listener.port, listening=listener.listening) for _, listener in self._held.values()]
-        leaving = [report_route(port, listening=False) for port, _ in self._leaving]
-        routes = combine([*self._past.values(), *now, *leaving])
         return WorkerReport(
             serial=self.serial,
             pid=os.getpid(),
@@ -279,21 +216,8 @@ class Worker:
             lag=self._lag,
             resident=_resident(),
             cut_at_end=self._cut_at_end,
-            routes=tuple(routes.values()),
+            routes=self._ports.report(),
         )
-
-
-def is_same_port(one: RouteOrder, other: RouteOrder) -> bool:
-    """Whether sessions of the one may live on as the other's: limits and strategies apply to those that come."""
-    mine = one.address, one.cluster, one.route.protocol, one.route.destination
-    return mine == (other.address, other.cluster, other.route.protocol, other.route.destination)
-
-
-def _cut_all(port: Port, why: str) -> int:
-    sessions = list(port.sessions.values())
-    for session in sessions:
-        session.cut(why)
-    return len(sessions)
 
 
 def _resident() -> int:
