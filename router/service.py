@@ -7,7 +7,6 @@ what is handed to them here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import resource
@@ -22,9 +21,10 @@ from router.changes import Changes, compare
 from router.clusters import Clusters, Looks
 from router.counts import SharedMemory
 from router.crew import Crew
+from router.draining import Stop, drain, end_at_once
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
 from router.listener import ListenError
-from router.messages import Configure, Retire, RouteOrder
+from router.messages import Configure, RouteOrder
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
 from router.routes import Route, route_of
@@ -36,8 +36,7 @@ log = logging.getLogger("fairlead.router")
 
 MEASURES_INTERVAL = 1.0
 """Seconds between looks at what members measured since; facts that change are told at once."""
-LAST_PATIENCE = 2.0
-"""Seconds for workers to be gone after the drain is over; then they are killed."""
+
 Reread = Callable[[], tuple[Settings, Mapping[str, Access]]]
 
 
@@ -70,8 +69,7 @@ class Router:
         self._clusters: Clusters | None = None
         self._notifier = Notifier(os.environ)
         self._changing = asyncio.Lock()
-        self._stops = 0
-        self._stop = asyncio.Event()
+        self._stop = Stop()
 
     # What there is to see.
 
@@ -125,8 +123,7 @@ class Router:
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
-        self._stops += 1
-        self._stop.set()
+        self._stop.ask()
 
     async def reload(self) -> Changes:
         """Read the configuration again and serve by it: all of it, or nothing changes.
@@ -234,12 +231,16 @@ class Router:
                 await self._until_serving()
                 if self.phase is Phase.SERVING:
                     await self._stop.wait()
-                await self._drain()
+                self.phase = Phase.DRAINING
+                self._notifier.stopping()
+                addresses = [str(route.listen) for route in self.settings.routes.values()]
+                await drain(crew, self._sockets, addresses, self.settings.drain_timeout, self._stop)
                 beats.cancel()
                 self._clusters.end()
         finally:
             self.phase = Phase.ENDED
-            await self._end_workers()
+            if self._crew is not None:
+                await end_at_once(self._crew)
             self._sockets.close(self._sockets.descriptors())
             memory.close()
             await admin.close()
@@ -310,7 +311,7 @@ class Router:
         await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         serving.cancel()
-        if self._stop.is_set():
+        if self._stop.asked:
             return
         crew.relieve()
         self.phase = Phase.SERVING
@@ -325,46 +326,6 @@ class Router:
             if self._clusters is not None:
                 self._clusters.show_all()
             self._notifier.alive()
-
-    async def _drain(self) -> None:
-        self.phase = Phase.DRAINING
-        self._notifier.stopping()
-        crew = self._crew
-        assert crew is not None  # noqa: S101 run has made it
-        await crew.refresh()
-        left, timeout = sum(one.sessions for one in crew.reports()), self.settings.drain_timeout
-        log.info("draining: %d sessions have %g s to end", left, timeout)
-        self._stop.clear()
-        if self._sockets.hush(str(route.listen) for route in self.settings.routes.values()):
-            await self._second_stop(SETTLING)
-        crew.retire_all(Retire(timeout, queued=True))
-        self._sockets.close([str(route.listen) for route in self.settings.routes.values()])
-        gone = asyncio.ensure_future(crew.wait_gone())
-        stopped = asyncio.ensure_future(self._second_stop(timeout + LAST_PATIENCE))
-        await asyncio.wait({gone, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not gone.done():
-            crew.retire_all(Retire(0.0, queued=False))
-            await asyncio.wait({gone}, timeout=LAST_PATIENCE)
-        for one in (gone, stopped):
-            one.cancel()
-        log.info("drained: %d sessions had to be cut", crew.cut_at_end)
-
-    async def _second_stop(self, timeout: float) -> None:
-        """Return when `stop` is called again, or after that many seconds."""
-        if self._stops >= 2:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._stop.wait()
-
-    async def _end_workers(self) -> None:
-        """End what is left, whatever went wrong."""
-        if self._crew is not None:
-            self._crew.close()
-            self._crew.kill_all()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_PATIENCE):
-                    await self._crew.wait_gone()
 
 
 def raise_descriptor_limit() -> None:

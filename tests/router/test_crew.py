@@ -9,18 +9,21 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from cluster.members import Endpoint, Role
 from cluster.topology import Topology
-from router.counts import SharedMemory
+from router.counts import SharedCounts, SharedMemory
 from router.crew import Crew
+from router.link import Link, make_pair
 from router.listener import open_socket
-from router.messages import Configure, Retire, RouteOrder
+from router.messages import Configure, Message, Retire, RouteOrder, Serving, Sockets, View
 from router.reports import RouteReport
 from router.routes import Route
 from router.sockets import hush
+from router.worker import Worker
 from tests.router.conftest import Run
 from tests.router.fakes import Cluster, member, route, until
 
@@ -258,6 +261,64 @@ def test_what_is_queued_when_accepting_ends_is_served(run: Run, workers: int) ->
                 sock.close()
             async with asyncio.timeout(5):
                 await bench.crew.wait_gone()
+
+    run(scenario())
+
+
+def test_a_worker_that_does_not_start_is_tried_again_ever_more_slowly(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with a_crew(1) as bench:
+            monkeypatch.setattr("router.hands.sys.executable", "/bin/false")
+            for pid in bench.pids():
+                os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            await until(lambda: bench.crew.next_serial == 6, "four were tried")
+            assert 0.1 + 0.2 + 0.4 < time.monotonic() - began < 5
+            monkeypatch.undo()
+            async with asyncio.timeout(10):
+                await bench.crew.wait_serving()
+
+    run(scenario())
+    assert sum("exit status 1" in record.getMessage() for record in caplog.records) >= 3
+
+
+def test_a_main_process_that_falls_silent_is_not_believed_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.worker.SILENCE_LIMIT", 0.5)
+
+    async def scenario() -> None:
+        memory, rows = SharedMemory.make(), dict[str, int]()
+        ours, theirs = make_pair()
+        heard: list[Message] = []
+        async with member() as one, asyncio.timeout(20):
+            worker = asyncio.create_task(Worker(1, SharedCounts(memory, 0, rows), rows).run(theirs))
+            link = Link(ours, lambda message, _: heard.append(message), lambda: None)
+            cluster = Cluster()
+            cluster.set((one, P))
+            with open_socket(Endpoint("127.0.0.1", 0)) as sock:
+                at = f"127.0.0.1:{sock.getsockname()[1]}"
+                chosen = route(topology_max_age=1.0, parking_timeout=0.2)
+                link.send(View("main", cluster.topology))
+                link.send(Sockets((at,)), [sock.fileno()])
+                link.send(Configure((RouteOrder(chosen, "main", at, 1),), 0.1))
+                await until(lambda: Serving() in heard, "it serves")
+                client = await Client.open(at)
+                host, port = at.split(":")
+                answer = b"hello "
+                while answer == b"hello ":
+                    reader, writer = await asyncio.open_connection(host, int(port))
+                    answer = await reader.readexactly(6)
+                    writer.transport.abort()
+                assert answer[4:6] == b"\xff\xd3", "error 2003"
+                assert await client.works(), "nothing is known against the member"
+                link.send(View("main", replace(cluster.topology, taken_at=time.monotonic())))
+                again = await Client.open(at)
+            link.close()
+            await worker
+            for one_client in (client, again):
+                one_client.close()
+            memory.close()
 
     run(scenario())
 
