@@ -29,8 +29,8 @@ X_RW_PORT, X_RO_PORT = 6448, 6449
 
 
 @pytest.fixture
-def stage(group: Sandbox, tmp_path: Path) -> Iterator[Stage]:
-    with routed(group, tmp_path) as one:
+def stage(group: Sandbox, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    with routed(group, tmp_path, workers=getattr(request, "param", 1)) as one:
         yield one
 
 
@@ -132,7 +132,7 @@ class BlockingConnectionHeld:
         self._connection.close()
 
 
-@pytest.mark.parametrize("side", ["peers", "all"])
+@pytest.mark.parametrize(("stage", "side"), [(1, "peers"), (2, "all")], indirect=["stage"])
 def test_a_primary_that_is_cut_off_gets_no_writes_and_nothing_acknowledged_is_lost(stage: Stage, side: str) -> None:
     sandbox = stage.sandbox
     old_uuid = sandbox.status().member("mysql-0").uuid
@@ -192,6 +192,7 @@ def test_with_every_member_down_each_client_gets_a_mysql_error_in_time(stage: St
     assert get(stage, "/readyz")[0] == 200, "a router without a primary must stay in its Service, for it parks"
 
 
+@pytest.mark.parametrize("stage", [2], indirect=True)
 def test_a_router_that_is_killed_disturbs_nobody_and_its_clients_come_back(stage: Stage) -> None:
     before = [(one.name, one.role, one.uuid) for one in stage.sandbox.status().members]
     with Writer(stage, "router_killed") as writer:
@@ -248,6 +249,7 @@ def test_bad_input_is_answered_or_closed_and_told_and_the_router_serves_on(stage
     until(lambda: fetch(stage.admin, "/api/v1/sessions")["total"] == 0, "every session is accounted for")
 
 
+@pytest.mark.parametrize("stage", [2], indirect=True)
 def test_a_client_that_stops_reading_costs_bounded_memory(stage: Stage) -> None:
 
     def memory() -> int:

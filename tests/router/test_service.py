@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from cluster.members import Endpoint
+from router.handover import command, try_out
 from router.listener import ListenError, open_socket
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
@@ -157,3 +159,42 @@ def test_a_port_in_use_is_named(run: Run) -> None:
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(ListenError, match=r"192\.0\.2\.1:6446: Cannot assign requested address"):
         open_socket(Endpoint("192.0.2.1", 6446))
+
+
+def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tried() -> None:
+        pass
+
+    def fail(*_: object) -> None:
+        raise OSError(8, "Exec format error")
+
+    monkeypatch.setattr("router.service.try_out", tried)
+    monkeypatch.setattr("router.handover.os.execve", fail)
+
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60)
+        router = Router(chosen, {}, reread=lambda: (chosen, {}))
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        pids = [worker.pid for worker in router.workers()]
+        with pytest.raises(SettingsError, match="the program cannot be run: Exec format error"):
+            await router.hand_over()
+        listen = chosen.routes["rw"].listen
+        _, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        assert [worker.pid for worker in router.workers()] == pids
+        changed = chosen.model_copy(update={"drain_timeout": 0.1, "workers": 2})
+        router._reread = lambda: (changed, {})
+        assert (await router.reload()).lines() == ["workers 1 -> 2", "drain_timeout 5.0 -> 0.1"]
+        await until(lambda: len(router.workers()) == 2, "there are two")
+        writer.close()
+        router.stop()
+        await task
+
+    run(scenario())
+
+
+def test_the_command_that_is_run_again_is_the_one_that_ran() -> None:
+    assert command() == [sys.executable, *sys.orig_argv[1:]]
+    with pytest.raises(SettingsError, match="the new program does not start"):
+        asyncio.run(try_out())  # this is pytest, which knows no --check
