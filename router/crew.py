@@ -119,9 +119,8 @@ class Crew:
     def relieve(self) -> None:
         """Let the workers that were taken over drain. They have no deadline: nobody's session ends for an upgrade."""
         for serial in self._superseded & self.hands.keys():
-            self.retire(
-                self.hands[serial], Retire(None, queued=True)
-            )  # an address may be gone with the new configuration
+            # With the new configuration an address may be gone; what is queued there is then theirs.
+            self.retire(self.hands[serial], Retire(None, queued=True))
         self._superseded = frozenset()
 
     def retire(self, hand: Hand, how: Retire) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ class Routed:
         until(self.offers_all, "it offers every member")
 
     def offers_all(self) -> bool:
+        assert self.stage.children.alive("router"), self.log
         try:
             members = fetch(self.stage.admin, "/api/v1/topology")["clusters"]["main"]["members"]
         except NoRouterError:
@@ -142,7 +144,9 @@ def published(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def routed(published: Stage, tmp_path: Path) -> Iterator[Routed]:
     published.sandbox.restore()
-    one = Routed(published, tmp_path / "router.toml")
+    # Another address for each test: between two of them others may take the one before.
+    address = arrange(published.sandbox, tmp_path).address
+    one = Routed(replace(published, address=address), tmp_path / "router.toml")
     one.write()
     try:
         one.start()
@@ -328,6 +332,7 @@ os.execv(sys.executable, [sys.executable, "-m", "router.cli", *sys.argv[2:]])
 
 
 def test_a_socket_that_systemd_holds_is_used(published: Stage, tmp_path: Path) -> None:
+    published = replace(published, address=arrange(published.sandbox, tmp_path).address)
     one = Routed(published, tmp_path / "router.toml")
     one.write(workers=1)
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
