@@ -127,11 +127,16 @@ class Watch:
     @property
     def seen(self) -> bool:
         """Whether a first topology stands: a majority answered, or every member could be asked at least once."""
+        return self.asked_all or self.topology.trust is not Trust.BLIND
+
+    @property
+    def asked_all(self) -> bool:
+        """Whether there are members, and each was asked at least once."""
         asked = [
             name in self._observations and (member.x or member.classic) is not None
             for name, member in self._members.items()
         ]
-        return bool(asked and all(asked)) or self.topology.trust is not Trust.BLIND
+        return bool(asked and all(asked))
 
     def look_now(self) -> None:
         """Look at all members at once, and again in a short burst. Cheap to call often: looks coalesce."""

@@ -6,6 +6,7 @@ The one importer of aiohttp.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cluster.topology import Topology
-from router.listener import ListenError, open_socket
 from router.metrics import CONTENT_TYPE, Metrics
 from router.reports import RouteReport, SessionReport, WorkerReport
-from router.settings import SettingsError
 from srv.freshness import Followed
 
 if TYPE_CHECKING:
@@ -53,19 +52,8 @@ class Admin:
         self._metrics = Metrics(router)
         self._runner: web.AppRunner | None = None
 
-    async def start(self) -> None:
-        """Listen, where the settings want it.
-
-        Raises:
-            SettingsError: the address cannot be listened on.
-        """
-        admin = self._router.settings.admin
-        if not admin.enabled:
-            return
-        try:
-            sock = open_socket(admin.listen)
-        except ListenError as exc:
-            raise SettingsError(f"admin.listen: {exc}") from exc
+    async def start(self, sock: socket.socket) -> None:
+        """Answer on a listening socket, which is the listener's from now on."""
         app = web.Application()
         app.add_routes(
             [
@@ -184,7 +172,7 @@ def describe_worker(worker: WorkerReport, now: float) -> dict[str, Any]:
     return {
         "serial": worker.serial,
         "pid": worker.pid,
-        "state": worker.state,
+        "state": worker.state.value,
         "age_seconds": round(now - worker.started_at, 3),
         "sessions": worker.sessions,
         "loop_lag_seconds": round(worker.lag, 6),

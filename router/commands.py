@@ -37,6 +37,7 @@ def router(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], in
     parser.add_argument("--probe-tls-key", metavar="FILE", help="its key; left out if it is in the same file")
     parser.add_argument("--bind", metavar="ADDR", help="address of the four usual routes (default 127.0.0.1)")
     parser.add_argument("--admin", metavar="ADDR:PORT", help="address of the HTTP listener (default 127.0.0.1:8443)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that carry sessions (default 1)")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return _run_router
 
@@ -50,16 +51,16 @@ def _run_router(args: argparse.Namespace) -> int:
         for line in str(error).splitlines():
             print(f"fairlead router: {line}", file=sys.stderr)
         return USAGE
+    import uvloop
+
+    from router.service import Router  # before a check ends, too: it shows that the program is whole
+
     if args.check:
         print(_explain(settings))
         return 0
 
-    import uvloop
-
-    from router.service import Router
-
     async def serve() -> None:
-        await Router(settings, accesses).run()
+        await Router(settings, accesses, reread=lambda: _settings(args)).run()
 
     try:
         uvloop.run(serve())
@@ -104,6 +105,8 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
         document["routes"] = default_routes(args.bind)
     if args.admin is not None and isinstance(document.get("admin", {}), dict):
         document["admin"] = {**document.get("admin", {}), "listen": args.admin}
+    if args.workers is not None:
+        document["workers"] = args.workers
     settings = parse(document)
     try:
         return settings, {name: _access(name, cluster) for name, cluster in settings.clusters.items()}
@@ -155,6 +158,7 @@ def _explain(settings: Settings) -> str:
             f" {cluster_name}, {route.strategy.value}"
         )
     lines.append(f"admin: http://{settings.admin.listen}" if settings.admin.enabled else "admin: off")
+    lines.append(f"workers: {settings.workers}")
     return "\n".join(lines)
 
 

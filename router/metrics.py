@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from cluster.members import Role
 from cluster.topology import MemberStatus, Trust
-from router.reports import RouteReport, WorkerReport
+from router.reports import RouteReport, WorkerReport, WorkerState
 
 if TYPE_CHECKING:
     from router.service import Router
@@ -204,7 +204,7 @@ class _RouterCollector(Collector):
 
 
 def _serving(workers: Sequence[WorkerReport]) -> int:
-    return sum(worker.state == "serving" for worker in workers)
+    return sum(worker.state is WorkerState.SERVING for worker in workers)
 
 
 Samples = Sequence[tuple[list[str], float]]

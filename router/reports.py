@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from enum import Enum
 from typing import Any
+
+
+class WorkerState(Enum):
+    """Where a worker stands: STARTING -> SERVING -> DRAINING -> ENDED."""
+
+    STARTING = "starting"  # it has no routes yet
+    SERVING = "serving"  # it accepts connections
+    DRAINING = "draining"  # it accepts no more; its sessions live on until they end, or their deadline comes
+    ENDED = "ended"
+
 
 COUNTER = {"kind": "counter"}
 """Only grows; what a worker counted before it died stays counted."""
@@ -55,15 +66,17 @@ class SessionReport:
 class WorkerReport:
     """One worker process as it stands.
 
-    `lag` is the longest that its event loop came late since the report before (seconds), `resident` its memory (bytes).
+    `lag` is the longest that its event loop came late since the report before (seconds), `resident` its memory (bytes),
+    `cut_at_end` the sessions that were left when its time was over.
     """
 
     serial: int
     pid: int
     started_at: float  # monotonic seconds
-    state: str
+    state: WorkerState
     lag: float = 0.0
     resident: int = 0
+    cut_at_end: int = 0
     routes: tuple[RouteReport, ...] = ()
 
     @property

@@ -1,6 +1,7 @@
-"""The router as one running thing: watchers, ports and the admin listener, from start to drain.
+"""The router's main process: follows the clusters, owns the listening sockets, runs workers and answers over HTTP.
 
-Owns the order of starting and ending. The parts know each other only through what is handed to them here.
+Owns the order of starting, changing and ending. It carries no byte of a client. The parts know each other only through
+what is handed to them here.
 """
 
 from __future__ import annotations
@@ -10,25 +11,33 @@ import logging
 import os
 import resource
 import signal
-import socket
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from cluster.access import Access
-from cluster.observations import Observation, Outcome
-from cluster.watch import Timing, Watch
-from router.accounts import report_route, report_sessions
+from cluster.members import Endpoint
 from router.admin import Admin
-from router.listener import Listener, ListenError, open_socket
-from router.reports import RouteReport, SessionReport, WorkerReport, combine
-from router.routes import route_of
-from router.sessions import Port
-from router.settings import ClusterSettings, Settings, SettingsError
+from router.changes import Changes, compare
+from router.clusters import Clusters, Looks
+from router.counts import SharedMemory
+from router.crew import Crew
+from router.draining import Stop, drain, end_at_once
+from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
+from router.listener import ListenError
+from router.messages import Configure, RouteOrder
+from router.notify import Notifier, name_of
+from router.reports import RouteReport, SessionReport, WorkerReport
+from router.routes import Route, route_of
+from router.settings import Settings, SettingsError
+from router.sockets import SETTLING, ListeningSockets, take_from_systemd
 from router.watcher import Watcher
-from srv.resolver import Resolver
 
 log = logging.getLogger("fairlead.router")
+
+MEASURES_INTERVAL = 1.0
+"""Seconds between looks at what members measured since; facts that change are told at once."""
+
+Reread = Callable[[], tuple[Settings, Mapping[str, Access]]]
 
 
 class Phase(Enum):
@@ -40,42 +49,41 @@ class Phase(Enum):
     ENDED = "ended"
 
 
-class Looks:
-    """How many looks at each member ended how; for metrics."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, Outcome], int] = {}
-
-    def add(self, seen: Observation) -> None:
-        """Count one."""
-        key = seen.member.name, seen.outcome
-        self.counts[key] = self.counts.get(key, 0) + 1
-
-
 class Router:
     """Everything that one configuration asks for.
 
     Args:
         settings: what to run.
         accesses: how the members of each cluster are asked, by its name; what is not here is asked without an account.
+        reread: reads the configuration again, for `reload`.
     """
 
-    def __init__(self, settings: Settings, accesses: Mapping[str, Access]) -> None:
+    def __init__(self, settings: Settings, accesses: Mapping[str, Access], reread: Reread | None = None) -> None:
         self.settings = settings
+        self.routes = _routes(settings)
         self.phase = Phase.STARTING
-        self.watchers: dict[str, Watcher] = {}
-        self.looks: dict[str, Looks] = {}
-        self.listeners: dict[str, Listener] = {}
-        self.routes = {
-            name: route_of(name, chosen, settings.clusters[settings.cluster_of(chosen)])
-            for name, chosen in settings.routes.items()
-        }
-        self._began = time.monotonic()
-        self._stops = 0
-        self._stop = asyncio.Event()
-        for name, cluster in settings.clusters.items():
-            self.looks[name] = Looks()
-            self.watchers[name] = _watcher(cluster, accesses.get(name, Access(None)), self.looks[name])
+        self._accesses = accesses
+        self._reread = reread
+        self._sockets = ListeningSockets()
+        self._crew: Crew | None = None
+        self._clusters: Clusters | None = None
+        self._notifier = Notifier(os.environ)
+        self._changing = asyncio.Lock()
+        self._stop = Stop()
+
+    # What there is to see.
+
+    @property
+    def watchers(self) -> dict[str, Watcher]:
+        """The clusters' watchers, by name."""
+        followed = self._clusters.followed if self._clusters is not None else {}
+        return {name: one.watcher for name, one in followed.items()}
+
+    @property
+    def looks(self) -> dict[str, Looks]:
+        """How looks at members ended, by cluster."""
+        followed = self._clusters.followed if self._clusters is not None else {}
+        return {name: one.looks for name, one in followed.items()}
 
     def not_ready_because(self) -> str:
         """Why no new connections should be sent here; empty where they should.
@@ -83,31 +91,101 @@ class Router:
         Ready is: listening, a first topology of every cluster seen, not draining. Never "there is a primary now", or
         every router would leave its load balancer at the very moment when parking is needed.
         """
-        if self.phase is not Phase.SERVING:
+        if self.phase is not Phase.SERVING or self._clusters is None:
             return str(self.phase.value)
-        unseen = [name for name, watcher in self.watchers.items() if not watcher.watch.seen]
+        unseen = [name for name, followed in self._clusters.followed.items() if not followed.seen]
         return f"no topology seen yet of {', '.join(unseen)}" if unseen else ""
 
     async def refresh(self) -> None:
         """Have the workers say how things stand, so that what is read next is of now."""
+        if self._crew is not None:
+            await self._crew.refresh()
 
     def report(self) -> dict[str, RouteReport]:
         """What each route did and does, all workers together, as of the latest `refresh`."""
-        return combine(report for worker in self.workers() for report in worker.routes)
+        done = self._crew.routes() if self._crew is not None else {}
+        return {name: done.get(name, RouteReport(name)) for name in self.routes}
 
     def workers(self) -> Sequence[WorkerReport]:
         """The worker processes, as of the latest `refresh`."""
-        routes = tuple(report_route(one.port, listening=one.listening) for one in self.listeners.values())
-        return [WorkerReport(1, os.getpid(), self._began, self.phase.value, routes=routes)]
+        return self._crew.reports() if self._crew is not None else []
 
     async def list_sessions(self, limit: int) -> list[SessionReport]:
         """Live sessions, at most `limit` of each worker."""
-        return report_sessions((listener.port for listener in self.listeners.values()), limit)
+        await self.refresh()
+        return await self._crew.list_sessions(limit) if self._crew is not None else []
+
+    async def kill_sessions(self, sessions: Sequence[int]) -> list[int]:
+        """End sessions by number; return those that there were."""
+        return await self._crew.kill_sessions(sessions) if self._crew is not None else []
+
+    # What can be asked of it.
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
-        self._stops += 1
-        self._stop.set()
+        self._stop.ask()
+
+    async def reload(self) -> Changes:
+        """Read the configuration again and serve by it: all of it, or nothing changes.
+
+        Raises:
+            SettingsError: it is not valid, cannot be had, or asks for what only a restart can change.
+        """
+        async with self._changing:
+            if self._reread is None or self._crew is None or self._clusters is None:
+                raise SettingsError("there is no configuration to read again")
+            settings, accesses = self._reread()
+            changes = compare(self.settings, settings)
+            if changes.refused:
+                what = ", ".join(f"[{table}]" for table in changes.refused)
+                raise SettingsError(f"{what} cannot change by a reload; an upgrade in place (SIGUSR2) does it")
+            self._open_sockets(settings)
+            left = {str(route.listen) for route in self.settings.routes.values()}
+            left -= {str(route.listen) for route in settings.routes.values()}
+            if self._sockets.hush(left):
+                await asyncio.sleep(SETTLING)
+            self.settings, self.routes, self._accesses = settings, _routes(settings), accesses
+            for name in self._clusters.follow(settings.clusters, accesses, {}):
+                self._crew.forget(name)
+            self._configure()
+            self._crew.man(settings.workers)
+            self._sockets.close(left)
+            for address in left:
+                self._notifier.unstore(name_of(address))
+            return changes
+
+    async def hand_over(self) -> None:
+        """Replace this program by what is installed now, in the same process; workers follow when new ones serve.
+
+        Raises:
+            SettingsError: the new program or the configuration does not start; this one goes on.
+        """
+        async with self._changing:
+            if self._crew is None or self._clusters is None or self._reread is None:
+                raise SettingsError("the router has not started yet")
+            settings, _ = self._reread()
+            await try_out()
+            self._open_sockets(settings)
+            await self._crew.refresh()
+            crew = self._crew
+            crew.suspend()
+            legacy = Legacy(
+                sockets=tuple(self._sockets.descriptors().values()),
+                stored=bool(self._sockets.stored),
+                memory=crew.memory.fd,
+                rows=crew.rows.rows,
+                next_serial=crew.next_serial,
+                hands=tuple(hand.state() for hand in crew.hands.values()),
+                gone=tuple(crew.gone.values()),
+                topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
+            )
+            try:
+                hand_over(legacy)
+            except OSError as exc:
+                crew.resume()
+                raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
+
+    # Its life.
 
     async def run(self) -> None:
         """Serve until `stop` is called or SIGTERM or SIGINT comes.
@@ -116,76 +194,138 @@ class Router:
             SettingsError: an address cannot be listened on.
         """
         raise_descriptor_limit()
+        legacy = take_over(os.environ)
+        from_systemd = take_from_systemd(os.environ, os.getpid())
+        if legacy is not None:
+            self._sockets.offer(legacy.sockets, stored=legacy.stored)
+        else:
+            self._sockets.offer(from_systemd, stored=True)
+        try:
+            self._open_sockets(self.settings)
+        finally:
+            self._sockets.settle()
+        admin = Admin(self)
+        loop = asyncio.get_running_loop()
+        memory = SharedMemory(legacy.memory) if legacy is not None else SharedMemory.make()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                crew = self._crew = Crew(
+                    memory,
+                    legacy.rows if legacy is not None else {},
+                    lambda cluster, member: self._clusters.suspect(cluster, member) if self._clusters else None,
+                    first_serial=legacy.next_serial if legacy is not None else 1,
+                    gone=legacy.gone if legacy is not None else (),
+                )
+                self._clusters = Clusters(tasks, crew.show)
+                if legacy is not None:
+                    crew.adopt(legacy.hands)
+                self._clusters.follow(
+                    self.settings.clusters, self._accesses, legacy.topologies if legacy is not None else {}
+                )
+                self._hear_signals(tasks)
+                if self.settings.admin.enabled:
+                    await admin.start(self._sockets.copy(self.settings.admin.listen))
+                self._configure()
+                crew.man(self.settings.workers)
+                beats = tasks.create_task(self._beat(), name="measures")
+                await self._until_serving()
+                if self.phase is Phase.SERVING:
+                    await self._stop.wait()
+                self.phase = Phase.DRAINING
+                self._notifier.stopping()
+                addresses = [str(route.listen) for route in self.settings.routes.values()]
+                await drain(crew, self._sockets, addresses, self.settings.drain_timeout, self._stop)
+                beats.cancel()
+                self._clusters.end()
+        finally:
+            self.phase = Phase.ENDED
+            if self._crew is not None:
+                await end_at_once(self._crew)
+            self._sockets.close(self._sockets.descriptors())
+            memory.close()
+            await admin.close()
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+                loop.remove_signal_handler(signum)
+
+    def _hear_signals(self, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop)
-        admin = Admin(self)
-        sockets = self._open_sockets()
-        try:
-            await admin.start()
-            async with asyncio.TaskGroup() as attaching, asyncio.TaskGroup() as following:
-                self._make_ports(sockets, attaching)
-                owned = [
-                    following.create_task(watcher.run(), name=f"cluster {name}")
-                    for name, watcher in self.watchers.items()
-                ]
-                for listener in self.listeners.values():
-                    await listener.start()
-                    log.info("route %s listens on %s", listener.port.route.name, listener.endpoint)
-                self.phase = Phase.SERVING
-                await self._stop.wait()
-                await self._drain()
-                for task in owned:
-                    task.cancel()
-        finally:
-            self.phase = Phase.ENDED
-            for sock in sockets.values():
-                sock.close()
-            await admin.close()
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(signum)
+        for signum, change in ((signal.SIGHUP, self._reload_by_signal), (signal.SIGUSR2, self._hand_over_by_signal)):
+            loop.add_signal_handler(signum, lambda change=change: tasks.create_task(change()))  # type: ignore[misc]
+        hear_signals()
 
-    def _open_sockets(self) -> dict[str, socket.socket]:
-        sockets: dict[str, socket.socket] = {}
+    async def _reload_by_signal(self) -> None:
+        self._notifier.reloading()
         try:
-            for name, route in self.settings.routes.items():
-                sockets[name] = open_socket(route.listen)
+            changes = await self.reload()
+        except SettingsError as exc:
+            log.error("reload: nothing is changed: %s", "; ".join(str(exc).splitlines()))
+        except Exception:  # a fault here must not end the router
+            log.exception("reload: a fault of the router")
+        else:
+            log.info("reload: %s", "; ".join(changes.lines()) or "nothing is different")
+        self._notifier.ready()
+
+    async def _hand_over_by_signal(self) -> None:
+        self._notifier.reloading()
+        try:
+            await self.hand_over()
+        except SettingsError as exc:
+            log.error("upgrade: everything stays as it is: %s", "; ".join(str(exc).splitlines()))
+        except Exception:  # a fault here must not end the router
+            log.exception("upgrade: a fault of the router")
+        self._notifier.ready()
+
+    def _open_sockets(self, settings: Settings) -> None:
+        wanted: dict[str, Endpoint] = {f"routes.{name}.listen": one.listen for name, one in settings.routes.items()}
+        if settings.admin.enabled:
+            wanted["admin.listen"] = settings.admin.listen
+        try:
+            opened = self._sockets.open(wanted)
         except ListenError as exc:
-            for sock in sockets.values():
-                sock.close()
-            raise SettingsError(f"routes.{name}.listen: {exc}") from exc
-        return sockets
+            raise SettingsError(str(exc)) from exc
+        descriptors = self._sockets.descriptors()
+        for address in opened:
+            if address not in self._sockets.stored and self._notifier.store(name_of(address), [descriptors[address]]):
+                self._sockets.stored.add(address)
 
-    def _make_ports(self, sockets: Mapping[str, socket.socket], attaching: asyncio.TaskGroup) -> None:
+    def _configure(self) -> None:
+        """Tell the workers what to serve."""
+        if self._crew is None:
+            return
+        orders, sockets = [], self._sockets.descriptors()
+        self._crew.rows.forget_all_but(self.routes)
         for name, chosen in self.settings.routes.items():
-            cluster = self.settings.cluster_of(chosen)
-            watcher = self.watchers[cluster]
-            watch = watcher.watch
-            port = Port(self.routes[name], lambda watch=watch: watch.topology, attaching, watcher.suspect)  # type: ignore[misc]
-            watch.subscribe(lambda _, new, port=port: port.topology_changed(new))  # type: ignore[misc]
-            self.listeners[name] = Listener(port, sockets[name])
+            cluster, row = self.settings.cluster_of(chosen), self._crew.rows.row_of(name)
+            orders.append(RouteOrder(self.routes[name], cluster, str(chosen.listen), row))
+        addresses = {order.address for order in orders}
+        wanted = {address: fd for address, fd in sockets.items() if address in addresses}
+        self._crew.configure(Configure(tuple(orders), self.settings.drain_timeout), wanted)
 
-    async def _drain(self) -> None:
-        self.phase = Phase.DRAINING
-        ports = [listener.port for listener in self.listeners.values()]
-        for listener in self.listeners.values():
-            listener.close()
-        left = sum(len(port.sessions) for port in ports)
-        log.info("draining: %d sessions have %g s to end", left, self.settings.drain_timeout)
-        deadline = time.monotonic() + self.settings.drain_timeout
-        self._stop.clear()
-        while any(port.sessions for port in ports) and time.monotonic() < deadline and self._stops < 2:
-            try:
-                async with asyncio.timeout(0.05):
-                    await self._stop.wait()
-            except TimeoutError:
-                continue
-        cut = 0
-        for port in ports:
-            for session in list(port.sessions.values()):
-                session.cut("the router ends")
-                cut += 1
-        log.info("drained: %d sessions had to be cut", cut)
+    async def _until_serving(self) -> None:
+        """Wait until all workers serve, then let those of the process before go; or until `stop`."""
+        crew, stopped = self._crew, asyncio.ensure_future(self._stop.wait())
+        assert crew is not None  # noqa: S101 run has made it
+        serving = asyncio.ensure_future(crew.wait_serving())
+        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        serving.cancel()
+        if self._stop.asked:
+            return
+        crew.relieve()
+        self.phase = Phase.SERVING
+        for name, chosen in self.settings.routes.items():
+            log.info("route %s listens on %s", name, chosen.listen)
+        self._notifier.ready()
+
+    async def _beat(self) -> None:
+        alive_every = self._notifier.watchdog or MEASURES_INTERVAL
+        while True:
+            await asyncio.sleep(min(MEASURES_INTERVAL, alive_every))
+            if self._clusters is not None:
+                self._clusters.show_all()
+            self._notifier.alive()
 
 
 def raise_descriptor_limit() -> None:
@@ -195,25 +335,8 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _watcher(cluster: ClusterSettings, access: Access, looks: Looks) -> Watcher:
-    def observed(seen: Observation) -> None:
-        looks.add(seen)
-        watcher.observed(seen)
-
-    watch = Watch(
-        access,
-        timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
-        policy=cluster.policy,
-        on_observation=observed,
-    )
-    nameservers = [(server.host, server.port) for server in cluster.resolvers] or None
-    resolver = Resolver(nameservers, timeout=cluster.dns_timeout, attempts=cluster.dns_attempts)
-    watcher = Watcher(
-        cluster.srv,
-        resolver,
-        watch,
-        floor=cluster.dns_ttl_floor,
-        ceiling=cluster.dns_ttl_ceiling,
-        keep_last_good=cluster.dns_keep_last_good,
-    )
-    return watcher
+def _routes(settings: Settings) -> dict[str, Route]:
+    return {
+        name: route_of(name, chosen, settings.clusters[settings.cluster_of(chosen)])
+        for name, chosen in settings.routes.items()
+    }

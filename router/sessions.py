@@ -11,9 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import ClassVar
 
 from cluster.members import Member
 from cluster.topology import Topology
+from router.counts import Counts, LocalCounts
 from router.refusals import Refusal, encode, no_member, parking_full
 from router.routes import Candidate, Route, may_stay, pick
 from router.splice import End, Side, notice_dead_peers
@@ -72,6 +74,7 @@ class Port:
         topology: gives the cluster's latest topology.
         tasks: owns the tasks of sessions that are not attached yet.
         on_dial_failure: told of each member that is offered and cannot be connected to.
+        counts: where sessions are counted, all workers together.
     """
 
     def __init__(
@@ -80,11 +83,13 @@ class Port:
         topology: Callable[[], Topology],
         tasks: asyncio.TaskGroup,
         on_dial_failure: Callable[[Member], None] = lambda _: None,
+        counts: Counts | None = None,
     ) -> None:
         self.route = route
         self.tasks = tasks
         self.topology = topology
         self.on_dial_failure = on_dial_failure
+        self.counts = counts or LocalCounts()
         self.sessions: dict[int, Session] = {}
         self.tally = Tally()
         self.parked_now = 0
@@ -116,6 +121,11 @@ class Port:
             return
 
 
+def number_sessions_from(first: int) -> None:
+    """Give sessions numbers from there on, so that those of several workers differ."""
+    Session.ids = itertools.count(first)
+
+
 class Session:
     """One client's connection through a port."""
 
@@ -132,10 +142,10 @@ class Session:
         "port",
         "since",
     )
-    _ids = itertools.count(1)
+    ids: ClassVar[Iterator[int]] = itertools.count(1)
 
     def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
-        self.id = next(Session._ids)
+        self.id = next(Session.ids)
         self.port = port
         self.loop = loop
         self.phase = Phase.CONNECTING
@@ -168,6 +178,7 @@ class Session:
             return
         self._client_address = _address(self.client.transport)
         self.port.sessions[self.id] = self
+        self.port.counts.enter(self.port.route.name)
         self.port.tally.started += 1
         self._attaching = self.port.tasks.create_task(self._attach(), name=f"session {self.id}")
 
@@ -196,6 +207,7 @@ class Session:
         told, self.phase = self.phase is Phase.ENDED, Phase.ENDED
         if self.port.sessions.pop(self.id, None) is None:
             return
+        self.port.counts.leave(self.port.route.name)
         self.port.tally.bytes_in += self.bytes_in
         self.port.tally.bytes_out += self.bytes_out
         if told:

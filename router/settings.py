@@ -142,6 +142,8 @@ class Settings(Table):
     clusters: Annotated[Mapping[str, ClusterSettings], Field(min_length=1)]
     routes: Mapping[str, RouteSettings]
     admin: AdminSettings = AdminSettings()
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that carry sessions, each on a core of its own. One is enough until it takes a whole core."""
     drain_timeout: Annotated[float, Field(ge=0, le=86400)] = 20.0
     """Seconds that sessions have to end by themselves after SIGTERM: below Kubernetes' 30 s grace."""
 

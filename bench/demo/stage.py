@@ -56,18 +56,19 @@ def start_publisher(stage: Stage) -> None:
     stage.children.start("publisher", ["srv", "serve", *where, *members, *_probe_account(stage)])
 
 
-def start_router(stage: Stage, *, wait: bool = True) -> None:
+def start_router(stage: Stage, *, wait: bool = True, workers: int = 1) -> None:
     """Start a router that knows nothing but the domain, where to ask for it, and the probe account.
 
     Args:
         wait: return when it offers every member.
+        workers: processes that carry sessions.
 
     Raises:
         DemoError: it does not come to that.
     """
     where = ["--bind", stage.address, "--admin", stage.admin]
     found = ["--srv", DOMAIN, "--resolver", stage.resolver]
-    stage.children.start("router", ["router", *found, *where, *_probe_account(stage)])
+    stage.children.start("router", ["router", *found, *where, *_probe_account(stage), f"--workers={workers}"])
     if wait and not wait_until(lambda: _ready(stage), START_TIMEOUT):
         raise DemoError(f"the router is not ready after {START_TIMEOUT:g} s; see {stage.children.log('router')}")
 

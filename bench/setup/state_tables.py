@@ -18,6 +18,7 @@ import cluster.flavours
 import cluster.members
 import cluster.observations
 import cluster.topology
+import router.reports
 import router.service
 import router.sessions
 import srv.lookup
@@ -40,6 +41,7 @@ STATES: tuple[type[Enum], ...] = (
     srv.lookup.Outcome,
     xproto.tls.TlsMode,
     router.sessions.Phase,
+    router.reports.WorkerState,
     router.service.Phase,
 )
 MEMBER = re.compile(r"^    (?P<name>[A-Z_]+) = .*?(?:  # (?P<meaning>.*))?$")

@@ -17,12 +17,12 @@ __all__ = ["RO_PORT", "RW_PORT", "Stage", "Writer", "routed", "until"]
 
 
 @contextmanager
-def routed(group: Sandbox, directory: Path) -> Iterator[Stage]:
+def routed(group: Sandbox, directory: Path, *, workers: int = 1) -> Iterator[Stage]:
     """A publisher and a router that offers every member."""
     stage = arrange(group, directory)
     try:
         start_publisher(stage)
-        start_router(stage)
+        start_router(stage, workers=workers)
         yield stage
     finally:
         stage.children.end()

@@ -73,6 +73,7 @@ def route(
     destination: Destination = Destination.PRIMARY,
     protocol: Protocol = Protocol.CLASSIC,
     *,
+    name: str = "test",
     strategy: StrategyName = StrategyName.ROUND_ROBIN,
     fallback_to_primary: bool = False,
     topology_max_age: float = 30.0,
@@ -82,7 +83,7 @@ def route(
 ) -> Route:
     """A route with short times."""
     return Route(
-        "test",
+        name,
         protocol,
         destination,
         strategy,

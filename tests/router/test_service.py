@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import urllib.error
 import urllib.request
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from cluster.members import Endpoint
+from router.handover import command, try_out
 from router.listener import ListenError, open_socket
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
@@ -47,6 +50,13 @@ def get(chosen: Settings, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+async def until_parked(router: Router) -> None:
+    """Wait until one session is parked, as a worker tells."""
+    async with asyncio.timeout(10):
+        while router.report()["rw"].parked_now != 1:
+            await router.refresh()
+
+
 def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
     async def scenario() -> None:
         chosen = settings(parking_timeout=1)
@@ -57,7 +67,7 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
         assert await asyncio.to_thread(get, chosen, "/readyz") == (503, "no topology seen yet of main\n")
         listen = chosen.routes["rw"].listen
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
-        await until(lambda: router.listeners["rw"].port.parked_now == 1, "the client is parked")
+        await until_parked(router)
         status, text = await asyncio.to_thread(get, chosen, "/metrics")
         assert status == 200
         assert 'fairlead_sessions_parked{route="rw"} 1.0' in text
@@ -72,6 +82,9 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
         assert (route["name"], route["parked"], route["listening"]) == ("rw", 1, True)
         topology = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/topology"))[1])
         assert topology["clusters"]["main"]["trust"] == "blind"
+        [worker] = json.loads((await asyncio.to_thread(get, chosen, "/api/v1/workers"))[1])["workers"]
+        assert (worker["state"], worker["sessions"]) == ("serving", 1)
+        assert worker["pid"] != os.getpid()
         assert (await asyncio.to_thread(get, chosen, "/nothing"))[0] == 404
         router.stop()
         await until(lambda: router.phase is Phase.DRAINING, "it drains")
@@ -118,7 +131,7 @@ def test_a_second_stop_does_not_wait_for_sessions(run: Run) -> None:
         await until(lambda: router.phase is Phase.SERVING, "it serves")
         listen = router.settings.routes["rw"].listen
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
-        await until(lambda: router.listeners["rw"].port.parked_now == 1, "the client is parked")
+        await until_parked(router)
         router.stop()
         router.stop()
         await task
@@ -146,3 +159,42 @@ def test_a_port_in_use_is_named(run: Run) -> None:
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(ListenError, match=r"192\.0\.2\.1:6446: Cannot assign requested address"):
         open_socket(Endpoint("192.0.2.1", 6446))
+
+
+def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tried() -> None:
+        pass
+
+    def fail(*_: object) -> None:
+        raise OSError(8, "Exec format error")
+
+    monkeypatch.setattr("router.service.try_out", tried)
+    monkeypatch.setattr("router.handover.os.execve", fail)
+
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60)
+        router = Router(chosen, {}, reread=lambda: (chosen, {}))
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        pids = [worker.pid for worker in router.workers()]
+        with pytest.raises(SettingsError, match="the program cannot be run: Exec format error"):
+            await router.hand_over()
+        listen = chosen.routes["rw"].listen
+        _, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        assert [worker.pid for worker in router.workers()] == pids
+        changed = chosen.model_copy(update={"drain_timeout": 0.1, "workers": 2})
+        router._reread = lambda: (changed, {})
+        assert (await router.reload()).lines() == ["workers 1 -> 2", "drain_timeout 5.0 -> 0.1"]
+        await until(lambda: len(router.workers()) == 2, "there are two")
+        writer.close()
+        router.stop()
+        await task
+
+    run(scenario())
+
+
+def test_the_command_that_is_run_again_is_the_one_that_ran() -> None:
+    assert command() == [sys.executable, *sys.orig_argv[1:]]
+    with pytest.raises(SettingsError, match="the new program does not start"):
+        asyncio.run(try_out())  # this is pytest, which knows no --check

@@ -1,0 +1,147 @@
+"""The clusters that are followed, and what workers are shown of each.
+
+Owns watchers' starts and ends, and that a watcher which has just started takes nothing back: until it has asked every
+member once, workers keep the roles that were known before. Must not know workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from cluster.access import Access
+from cluster.observations import Observation, Outcome
+from cluster.topology import Topology, Trust
+from cluster.watch import Timing, Watch
+from router.settings import ClusterSettings
+from router.watcher import Watcher
+from srv.resolver import Resolver
+
+JUST_STARTED = "the router looks at the members anew; until it has, what was last known stands"
+
+
+class Looks:
+    """How many looks at each member ended how; for metrics."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, Outcome], int] = {}
+
+    def add(self, seen: Observation) -> None:
+        """Count one."""
+        key = seen.member.name, seen.outcome
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+
+class Followed:
+    """One cluster, and what was known of it before this watcher."""
+
+    def __init__(self, settings: ClusterSettings, access: Access, before: Topology | None) -> None:
+        self.settings, self.access = settings, access
+        self.looks = Looks()
+        self.watcher = _watcher(settings, access, self.looks)
+        self.task: asyncio.Task[None] | None = None
+        self._before = before
+
+    @property
+    def seen(self) -> bool:
+        """Whether a topology stands: this watcher's first, or one of before."""
+        return self._before is not None or self.watcher.watch.seen
+
+    def topology(self) -> Topology:
+        """What workers are shown."""
+        if self._before is not None and not self.watcher.watch.asked_all:
+            return replace(self._before, trust=Trust.BLIND, reason=JUST_STARTED)
+        self._before = None
+        return self.watcher.watch.topology
+
+
+class Clusters:
+    """All clusters of a configuration.
+
+    Args:
+        tasks: owns the watchers' tasks.
+        show: told of each cluster's topology whenever a fact of it changes.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup, show: Callable[[str, Topology], None]) -> None:
+        self._tasks = tasks
+        self._show = show
+        self.followed: dict[str, Followed] = {}
+
+    def follow(
+        self, wanted: Mapping[str, ClusterSettings], accesses: Mapping[str, Access], known: Mapping[str, Topology]
+    ) -> list[str]:
+        """Follow these clusters and no others; those that are asked as before go on undisturbed.
+
+        Args:
+            wanted: by name.
+            accesses: how members are asked; what is not here is asked without an account.
+            known: what is known of those that are new here.
+
+        Returns:
+            the clusters that are followed no more.
+        """
+        gone = [name for name in self.followed if name not in wanted]
+        for name in gone:
+            self._end(self.followed.pop(name))
+        for name, settings in wanted.items():
+            access, before = accesses.get(name, Access(None)), self.followed.get(name)
+            if before is not None:
+                if before.settings == settings and before.access.login == access.login:
+                    continue
+                self._end(before)
+            last = before.topology() if before is not None and before.seen else known.get(name)
+            self._begin(name, Followed(settings, access, last))
+        return gone
+
+    def suspect(self, cluster: str, member: str) -> None:
+        """Look at DNS again soon, for a member does not accept connections."""
+        followed = self.followed.get(cluster)
+        status = followed.watcher.watch.topology.status_of(member) if followed is not None else None
+        if followed is not None and status is not None:
+            followed.watcher.suspect(status.member)
+
+    def show_all(self) -> None:
+        """Show how all stand now, with what was measured since."""
+        for name, followed in self.followed.items():
+            self._show(name, followed.topology())
+
+    def end(self) -> None:
+        """Follow none."""
+        for followed in self.followed.values():
+            self._end(followed)
+
+    def _begin(self, name: str, followed: Followed) -> None:
+        self.followed[name] = followed
+        followed.watcher.watch.subscribe(lambda _, __: self._show(name, followed.topology()))
+        followed.task = self._tasks.create_task(followed.watcher.run(), name=f"cluster {name}")
+        self._show(name, followed.topology())
+
+    def _end(self, followed: Followed) -> None:
+        if followed.task is not None:
+            followed.task.cancel()
+
+
+def _watcher(cluster: ClusterSettings, access: Access, looks: Looks) -> Watcher:
+    def observed(seen: Observation) -> None:
+        looks.add(seen)
+        watcher.observed(seen)
+
+    watch = Watch(
+        access,
+        timing=Timing(poll=cluster.poll_interval, timeout=cluster.probe_timeout),
+        policy=cluster.policy,
+        on_observation=observed,
+    )
+    nameservers = [(server.host, server.port) for server in cluster.resolvers] or None
+    resolver = Resolver(nameservers, timeout=cluster.dns_timeout, attempts=cluster.dns_attempts)
+    watcher = Watcher(
+        cluster.srv,
+        resolver,
+        watch,
+        floor=cluster.dns_ttl_floor,
+        ceiling=cluster.dns_ttl_ceiling,
+        keep_last_good=cluster.dns_keep_last_good,
+    )
+    return watcher

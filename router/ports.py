@@ -1,0 +1,120 @@
+"""The ports of one worker: as its latest orders want them, and those of routes that are gone until their sessions are.
+
+Owns listening in a worker, and what its routes did. Must not know the link or other workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+from router.accounts import report_route
+from router.listener import Listener
+from router.messages import Configure, RouteOrder
+from router.reports import RouteReport, combine, past
+from router.sessions import Port
+
+
+class Ports:
+    """Ports by route.
+
+    Args:
+        make: makes the port that an order asks for.
+    """
+
+    def __init__(self, make: Callable[[RouteOrder], Port]) -> None:
+        self._make = make
+        self._sockets: dict[str, socket.socket] = {}
+        self._held: dict[str, tuple[RouteOrder, Listener]] = {}
+        self._leaving: list[tuple[Port, float]] = []  # ports of routes that are gone, and when their time is over
+        self._past: dict[str, RouteReport] = {}
+
+    def __iter__(self) -> Iterator[Port]:
+        yield from [listener.port for _, listener in self._held.values()]
+        yield from [port for port, _ in self._leaving]
+
+    def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
+        """Take over descriptors of listening sockets, in this order."""
+        for address, fd in zip(addresses, fds, strict=True):
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            old, self._sockets[address] = self._sockets.get(address), sock
+            if old is not None:
+                old.close()
+
+    async def configure(self, wanted: Configure) -> None:
+        """Hold ports for these routes and no others, on sockets that were taken before."""
+        orders = {order.route.name: order for order in wanted.routes}
+        for name, (order, listener) in list(self._held.items()):
+            new = orders.get(name)
+            if new is not None and is_same_port(order, new):
+                listener.port.route = new.route
+                self._held[name] = new, listener
+            else:
+                del self._held[name]
+                # Whoever listens on from here on takes what is queued; where nobody does, we do first.
+                left = any(one.address == order.address for one in orders.values())
+                await self._stop(order, listener, queued=not left)
+                self._leaving.append((listener.port, time.monotonic() + wanted.drain_timeout))
+        for name, order in orders.items():
+            if name not in self._held and order.address in self._sockets:
+                listener = Listener(self._make(order), self._sockets[order.address].dup())
+                await listener.start()
+                self._held[name] = order, listener
+        for address in self._sockets.keys() - {order.address for order in orders.values()}:
+            self._sockets.pop(address).close()
+
+    async def close(self, *, queued: bool) -> None:
+        """Accept no more. With `queued`, first what waits on the sockets."""
+        for order, listener in self._held.values():
+            await self._stop(order, listener, queued=queued)
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+    def cut(self) -> int:
+        """End all sessions; return how many there were."""
+        return sum(_cut_all(port, "the router ends") for port in self)
+
+    def end_leaving(self, now: float) -> None:
+        """End the sessions of routes that are gone, where their time is over."""
+        for port, deadline in list(self._leaving):
+            if now >= deadline:
+                _cut_all(port, "its route is gone")
+            if not port.sessions:
+                self._leaving.remove((port, deadline))
+                gone = past(report_route(port, listening=False))
+                self._past = combine([*self._past.values(), gone])
+
+    def report(self) -> tuple[RouteReport, ...]:
+        """What each route did and does."""
+        now = [report_route(listener.port, listening=listener.listening) for _, listener in self._held.values()]
+        leaving = [report_route(port, listening=False) for port, _ in self._leaving]
+        return tuple(combine([*self._past.values(), *now, *leaving]).values())
+
+    async def _stop(self, order: RouteOrder, listener: Listener, *, queued: bool) -> None:
+        """Accept no more. With `queued`, first what the kernel has accepted for us: closing would reset it."""
+        listener.close()
+        loop, sock = asyncio.get_running_loop(), self._sockets[order.address]
+        while queued:
+            try:
+                connection, _ = sock.accept()
+            except OSError:  # nothing is left, or no descriptor to take it with
+                return
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(listener.port.accept, connection)
+
+
+def is_same_port(one: RouteOrder, other: RouteOrder) -> bool:
+    """Whether sessions of the one may live on as the other's: limits and strategies apply to those that come."""
+    mine = one.address, one.cluster, one.route.protocol, one.route.destination
+    return mine == (other.address, other.cluster, other.route.protocol, other.route.destination)
+
+
+def _cut_all(port: Port, why: str) -> int:
+    sessions = list(port.sessions.values())
+    for session in sessions:
+        session.cut(why)
+    return len(sessions)

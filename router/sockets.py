@@ -1,0 +1,136 @@
+"""The listening sockets of a router, by the addresses they listen on.
+
+Owns them for as long as the router lives: workers have copies. Some may have come from the process before, or from
+systemd. Must not know what is done with connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Iterable, Mapping, MutableMapping
+
+from cluster.members import Endpoint
+from router.listener import ListenError, open_socket
+
+LISTEN_FDS_START = 3  # sd_listen_fds(3)
+SETTLING = 0.2
+"""Seconds between hushing a socket and closing it: TCP handshakes that had begun come to their end and are accepted."""
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module has no name for it
+
+
+# Of what comes to the socket, the flags of the TCP header: SYN without ACK is a new connection, and dropped.
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # ldb [13]
+    (0x54, 0, 0, 0x12),  # and SYN|ACK
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # let pass
+)
+
+
+def hush(sock: socket.socket) -> None:
+    """Let no new connection begin on a listening socket; those that have begun still come.
+
+    Closing one resets whatever is queued on it, and between the last accept and the close something may always be. So
+    the kernel drops new SYNs first (socket(7), SO_ATTACH_FILTER): their senders try again and are refused, or find our
+    successor.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in _NO_SYN))
+    program = struct.pack("@HP", len(_NO_SYN), ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # a kernel without filters: what is queued in that moment is reset
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+class ListeningSockets:
+    """Listening sockets by address."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, socket.socket] = {}
+        self._offered: dict[str, socket.socket] = {}  # handed to us; used where an address asks for them
+        self.stored: set[str] = set()  # addresses that somebody else keeps open, too: systemd
+
+    def offer(self, fds: Iterable[int], *, stored: bool) -> None:
+        """Take over open descriptors. What does not listen on an address that is asked for is closed by `settle`."""
+        for fd in fds:
+            os.set_inheritable(fd, False)
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            address = address_of(sock)
+            self._offered[address] = sock
+            if stored:
+                self.stored.add(address)
+
+    def open(self, wanted: Mapping[str, Endpoint]) -> list[str]:
+        """Listen on addresses, besides those that are open; return those that are new. All of them or none.
+
+        Args:
+            wanted: by what asks for them, for the error.
+
+        Raises:
+            ListenError: one cannot be had; the message says what asks for it.
+        """
+        opened: list[str] = []
+        for asking, endpoint in wanted.items():
+            address = str(endpoint)
+            if address in self._sockets:
+                continue
+            try:
+                offered = self._offered.pop(address, None)
+                self._sockets[address] = offered if offered is not None else open_socket(endpoint)
+            except ListenError as exc:
+                self.close(opened)
+                raise ListenError(f"{asking}: {exc}") from exc
+            opened.append(address)
+        return opened
+
+    def settle(self) -> None:
+        """Close what was offered and nobody asked for."""
+        for address, sock in self._offered.items():
+            sock.close()
+            self.stored.discard(address)
+        self._offered.clear()
+
+    def hush(self, addresses: Iterable[str]) -> bool:
+        """Let no new connection begin on these, apart from those that somebody else keeps; say whether there are."""
+        ours = [address for address in addresses if address in self._sockets and address not in self.stored]
+        for address in ours:
+            hush(self._sockets[address])
+        return bool(ours)
+
+    def close(self, addresses: Iterable[str]) -> None:
+        """Close some. Copies in workers stay open."""
+        for address in list(addresses):
+            sock = self._sockets.pop(address, None)
+            if sock is not None:
+                sock.close()
+
+    def descriptors(self) -> dict[str, int]:
+        """All of them, by address."""
+        return {address: sock.fileno() for address, sock in self._sockets.items()}
+
+    def copy(self, endpoint: Endpoint) -> socket.socket:
+        """Another descriptor of one that is open."""
+        return self._sockets[str(endpoint)].dup()
+
+
+def address_of(sock: socket.socket) -> str:
+    """Where a socket listens, as settings spell it."""
+    name = sock.getsockname()
+    return str(Endpoint(name[0], name[1])) if isinstance(name, tuple) else f"unix:{name}"
+
+
+def take_from_systemd(environment: MutableMapping[str, str], pid: int) -> list[int]:
+    """The descriptors that systemd started us with (sd_listen_fds(3)); the variables are taken away."""
+    meant_for = environment.pop("LISTEN_PID", "")
+    number = environment.pop("LISTEN_FDS", "")
+    environment.pop("LISTEN_FDNAMES", None)
+    if meant_for != str(pid) or not number.isdigit():
+        return []
+    return list(range(LISTEN_FDS_START, LISTEN_FDS_START + int(number)))

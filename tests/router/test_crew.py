@@ -1,0 +1,354 @@
+"""Worker processes on loopback: real ones, with members that a test makes up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from cluster.members import Endpoint, Role
+from cluster.topology import Topology
+from router.counts import SharedCounts, SharedMemory
+from router.crew import Crew
+from router.link import Link, make_pair
+from router.listener import open_socket
+from router.messages import Configure, Message, Retire, RouteOrder, Serving, Sockets, View
+from router.reports import RouteReport
+from router.routes import Route
+from router.sockets import hush
+from router.worker import Worker
+from tests.router.conftest import Run
+from tests.router.fakes import Cluster, member, route, until
+
+P = Role.PRIMARY
+DRAIN = 1.0  # seconds that sessions of a route that is gone have
+
+
+class Bench:
+    """A crew, its one cluster, and its listening sockets by address."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.cluster = Cluster()
+        self.sockets: dict[str, socket.socket] = {}
+
+    def listen(self) -> str:
+        sock = open_socket(Endpoint("127.0.0.1", 0))
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        self.sockets[address] = sock
+        return address
+
+    def serve(self, *routes: tuple[Route, str]) -> None:
+        orders = tuple(RouteOrder(one, "main", at, self.crew.rows.row_of(one.name)) for one, at in routes)
+        self.crew.configure(Configure(orders, DRAIN), {at: self.sockets[at].fileno() for _, at in routes})
+
+    def show(self, topology: Topology) -> None:
+        self.crew.show("main", topology)
+
+    async def report(self, name: str = "test") -> RouteReport:
+        await self.crew.refresh()
+        return self.crew.routes().get(name, RouteReport(name))
+
+    def pids(self) -> list[int]:
+        return [hand.pid for hand in self.crew.hands.values()]
+
+
+@asynccontextmanager
+async def a_crew(workers: int) -> AsyncIterator[Bench]:
+    memory = SharedMemory.make()
+    bench = Bench(Crew(memory, {}, lambda *_: None))
+    at = bench.listen()
+    try:
+        bench.serve((route(), at))
+        bench.crew.man(workers)
+        async with asyncio.timeout(15):
+            await bench.crew.wait_serving()
+        yield bench
+    finally:
+        bench.crew.retire_all(Retire(0.0, queued=False))
+        bench.crew.close()
+        bench.crew.kill_all()
+        async with asyncio.timeout(10):
+            await bench.crew.wait_gone()
+        for sock in bench.sockets.values():
+            sock.close()
+        memory.close()
+
+
+class Client:
+    """A connection through the router that greets at once, and says what became of it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def open(cls, address: str) -> Client:
+        host, port = address.split(":")
+        client = cls(*await asyncio.open_connection(host, int(port)))
+        async with asyncio.timeout(5):
+            assert await client.reader.readexactly(6) == b"hello "
+        return client
+
+    async def works(self) -> bool:
+        self.writer.write(b"ping")
+        try:
+            async with asyncio.timeout(5):
+                return await self.reader.readexactly(4) == b"ping"
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+
+    async def ended(self) -> bool:
+        try:
+            return await self.reader.read() == b""
+        except ConnectionError:
+            return True
+
+    def close(self) -> None:
+        self.writer.transport.abort()
+
+
+def test_sessions_are_carried_by_several_workers_and_add_up(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(2) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            clients = [await Client.open(at) for _ in range(40)]
+            report = await bench.report()
+            assert (report.started, report.sessions, report.listening) == (40, 40, 2)
+            assert report.attached == {one.name: 40}
+            assert bench.crew.memory.sum(0) == bench.crew.memory.sum(bench.crew.rows.rows["test"]) == 40
+            shown = await bench.crew.list_sessions(100)
+            assert len({session.id for session in shown}) == 40, "no two sessions have the same number"
+            chosen = [shown[0].id, shown[-1].id]
+            assert sorted(await bench.crew.kill_sessions(chosen)) == sorted(chosen)
+            for client in clients:
+                client.close()
+            async with asyncio.timeout(5):
+                while (await bench.report()).sessions:
+                    pass
+            assert bench.crew.memory.sum(0) == 0
+
+    run(scenario())
+
+
+def test_a_change_of_the_primary_ends_sessions_in_all_workers(run: Run) -> None:
+    async def scenario() -> None:
+        async with member("a") as a, member("b") as b, a_crew(2) as bench:
+            [at] = bench.sockets
+            bench.cluster.set((a, P), (b, Role.SECONDARY))
+            bench.show(bench.cluster.topology)
+            clients = [await Client.open(at) for _ in range(20)]
+            bench.cluster.set((b, P), (a, Role.SECONDARY))
+            bench.show(bench.cluster.topology)
+            async with asyncio.timeout(5):
+                assert all([await client.ended() for client in clients])
+            assert (await bench.report()).cut == 20
+            again = await Client.open(at)
+            assert (await bench.report()).attached == {"b": 1}
+            for client in (*clients, again):
+                client.close()
+
+    run(scenario())
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_others_do_not_notice(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(2) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            clients = [await Client.open(at) for _ in range(30)]
+            before = await bench.report()
+            victim, other = bench.crew.hands.values()
+            lost, kept = victim.report.sessions, other.report.sessions
+            os.kill(victim.pid, signal.SIGKILL)
+            began = time.monotonic()
+            await until(lambda: victim.serial not in bench.crew.hands, "its death is noticed")
+            async with asyncio.timeout(5):
+                await bench.crew.wait_serving()
+                assert time.monotonic() - began < 2, "another serves in its place"
+            works = [await client.works() for client in clients]
+            assert (works.count(False), works.count(True)) == (lost, kept)
+            after = await bench.report()
+            assert after.started >= before.started
+            assert after.joined[one.name] >= before.joined[one.name]
+            assert after.sessions == kept
+            assert bench.crew.memory.sum(0) == kept, "what the dead one counted is forgotten"
+            clients.append(await Client.open(at))
+            for client in clients:
+                client.close()
+
+    run(scenario())
+
+
+def test_workers_whose_main_process_is_gone_end(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(2) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            client = await Client.open(at)
+            hands = list(bench.crew.hands.values())
+            began = time.monotonic()
+            for hand in hands:
+                hand.link.close()  # as the kernel does when the main process dies
+            assert await client.works(), "its sessions have the drain's time"
+            assert await client.ended()
+            assert DRAIN / 2 < time.monotonic() - began < DRAIN + 2
+            for hand in hands:
+                await asyncio.to_thread(os.waitpid, hand.pid, 0)
+                del bench.crew.hands[hand.serial]
+            client.close()
+
+    run(scenario())
+
+
+def test_a_route_that_changes_its_limits_keeps_its_sessions_and_one_that_is_gone_drains(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(2) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [first] = bench.sockets
+            second = bench.listen()
+            other = route(name="other")
+            bench.serve((route(), first), (other, second))
+            kept, gone = [await Client.open(first) for _ in range(4)], [await Client.open(second) for _ in range(4)]
+            bench.serve((route(parking_limit=1), first))
+            began = time.monotonic()
+            assert all([await client.works() for client in gone]), "they have the drain's time"
+            async with asyncio.timeout(5):
+                assert all([await client.ended() for client in gone])
+            assert time.monotonic() - began > DRAIN / 2
+            assert all([await client.works() for client in kept])
+            report = await bench.report("other")
+            assert (report.started, report.sessions, report.cut, report.listening) == (4, 0, 4, 0)
+            bench.serve((route(parking_limit=1), first), (other, second))
+            again = await Client.open(second)
+            assert (await bench.report("other")).started == 5, "its counters go on where they were"
+            for client in (*kept, *gone, again):
+                client.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_queued_when_accepting_ends_is_served(run: Run, workers: int) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(workers) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            host, port = at.split(":")
+            for pid in bench.pids():
+                os.kill(pid, signal.SIGSTOP)
+            queued = [socket.create_connection((host, int(port))) for _ in range(50)]
+            hush(bench.sockets[at])
+            bench.crew.retire_all(Retire(5.0, queued=True))
+            bench.sockets[at].close()
+            for pid in bench.pids():
+                os.kill(pid, signal.SIGCONT)
+            for sock in queued:
+                sock.settimeout(5)
+                assert await asyncio.to_thread(sock.recv, 6) == b"hello "
+                sock.close()
+            async with asyncio.timeout(5):
+                await bench.crew.wait_gone()
+
+    run(scenario())
+
+
+def test_a_worker_that_does_not_start_is_tried_again_ever_more_slowly(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with a_crew(1) as bench:
+            monkeypatch.setattr("router.hands.sys.executable", "/bin/false")
+            for pid in bench.pids():
+                os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            await until(lambda: bench.crew.next_serial == 6, "four were tried")
+            assert 0.1 + 0.2 + 0.4 < time.monotonic() - began < 5
+            monkeypatch.undo()
+            async with asyncio.timeout(10):
+                await bench.crew.wait_serving()
+
+    run(scenario())
+    assert sum("exit status 1" in record.getMessage() for record in caplog.records) >= 3
+
+
+def test_a_main_process_that_falls_silent_is_not_believed_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.worker.SILENCE_LIMIT", 0.5)
+
+    async def scenario() -> None:
+        memory, rows = SharedMemory.make(), dict[str, int]()
+        ours, theirs = make_pair()
+        heard: list[Message] = []
+        async with member() as one, asyncio.timeout(20):
+            worker = asyncio.create_task(Worker(1, SharedCounts(memory, 0, rows), rows).run(theirs))
+            link = Link(ours, lambda message, _: heard.append(message), lambda: None)
+            cluster = Cluster()
+            cluster.set((one, P))
+            with open_socket(Endpoint("127.0.0.1", 0)) as sock:
+                at = f"127.0.0.1:{sock.getsockname()[1]}"
+                chosen = route(topology_max_age=1.0, parking_timeout=0.2)
+                link.send(View("main", cluster.topology))
+                link.send(Sockets((at,)), [sock.fileno()])
+                link.send(Configure((RouteOrder(chosen, "main", at, 1),), 0.1))
+                await until(lambda: Serving() in heard, "it serves")
+                client = await Client.open(at)
+                host, port = at.split(":")
+                answer = b"hello "
+                while answer == b"hello ":
+                    reader, writer = await asyncio.open_connection(host, int(port))
+                    answer = await reader.readexactly(6)
+                    writer.transport.abort()
+                assert answer[4:6] == b"\xff\xd3", "error 2003"
+                assert await client.works(), "nothing is known against the member"
+                link.send(View("main", replace(cluster.topology, taken_at=time.monotonic())))
+                again = await Client.open(at)
+            link.close()
+            await worker
+            for one_client in (client, again):
+                one_client.close()
+            memory.close()
+
+    run(scenario())
+
+
+def test_a_hushed_socket_takes_nothing_new_and_loses_nothing_old() -> None:
+    with open_socket(Endpoint("127.0.0.1", 0)) as sock:
+        address = sock.getsockname()
+        with socket.create_connection(address) as before:
+            hush(sock)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.3)
+            accepted, _ = sock.accept()
+            accepted.send(b"here")
+            assert before.recv(4) == b"here"
+            accepted.close()
+
+
+def test_fewer_workers_let_their_sessions_be(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(3) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            clients = [await Client.open(at) for _ in range(12)]
+            bench.crew.man(1)
+            await until(lambda: sum(not hand.retired for hand in bench.crew.hands.values()) == 1, "two are retired")
+            late = [await Client.open(at) for _ in range(5)]
+            assert all([await client.works() for client in clients])
+            for client in (*clients, *late):
+                client.close()
+            await until(lambda: len(bench.crew.hands) == 1, "they end with their last session")
+
+    run(scenario())
