@@ -77,6 +77,14 @@ proto: venv ## the generated code of the X Protocol's messages
 docs: venv ## docs/states.md again from the code
 	@$(HERE) $(BIN)/python -m bench.setup.state_tables
 
+.PHONY: transparency
+transparency: venv ## test suites of SQLAlchemy and aiomysql through the router and direct, compared (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.transparency $(BENCH_ARGS)
+
+.PHONY: locust
+locust: venv ## writers, readers and the CQRS sample under Locust, with Prometheus and a report (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.locust $(BENCH_ARGS)
+
 .PHONY: bench-dns
 bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.peers.dns_answers $(BENCH_ARGS)

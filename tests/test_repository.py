@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 COMMANDS: dict[str, str] = PROJECT["project"]["entry-points"]["fairlead.commands"]
+# What the wheel leaves out.
+NOT_SHIPPED = tuple(f"{path}/" for path in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"])
 FAIRLEAD = Path(sys.executable).with_name("fairlead")
 
 # In two parts each, so that this file has none of them. Which registry serves a machine is the machine's matter.
@@ -172,13 +174,9 @@ def test_a_wheel_has_the_packages_and_nothing_else(tmp_path: Path) -> None:
     assert top == {*PACKAGES, f"fairlead-{PROJECT['project']['version']}.dist-info"}
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {"xproto/mysqlx.proto", "xproto/mysqlx_pb2.py", "xproto/mysqlx_pb2.pyi"} <= names
-    assert [
-        name for name in names if name.startswith(("tests/", "bench/figures/", "bench/peers/", "bench/setup/"))
-    ] == []
+    assert [name for name in names if name.startswith(("tests/", *NOT_SHIPPED))] == []
     modules = {str(path.relative_to(source)) for package in PACKAGES for path in (source / package).rglob("*.py")}
-    assert {
-        name for name in modules if not name.startswith(("bench/figures/", "bench/peers/", "bench/setup/"))
-    } <= names
+    assert {name for name in modules if not name.startswith(NOT_SHIPPED)} <= names
 
 
 def test_make_help_lists_every_target() -> None:

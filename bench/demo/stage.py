@@ -46,7 +46,7 @@ def set_up(directory: Path, progress: Progress) -> Stage:
 
 def arrange(sandbox: Sandbox, directory: Path) -> Stage:
     """Choose addresses for a running sandbox; nothing is started."""
-    return Stage(sandbox, Children(directory), _free_address(), f"127.0.0.1:{_free_port()}")
+    return Stage(sandbox, Children(directory), _free_address(), f"127.0.0.1:{free_port()}")
 
 
 def start_publisher(stage: Stage) -> None:
@@ -133,8 +133,8 @@ def _can_listen(address: str, port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    """A UDP and TCP port of loopback that nobody uses now."""
+def free_port() -> int:
+    """A UDP and TCP port of 127.0.0.1 that nobody uses now."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         with socket.socket(type=socket.SOCK_DGRAM) as sock:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from bench.peers.environments import Progress, ensure_environment
 from bench.sandbox import private_root
 from bench.sandbox.layout import cache_dir
 from bench.sandbox.programs import need_program, run_program
@@ -20,8 +19,6 @@ LOCK = Path(__file__).parents[2] / "requirements-connectors.lock"
 NODE_PACKAGE = Path(__file__).with_name("xdevapi")
 NODE_FILES = ("package.json", "package-lock.json")
 NODE_SOURCE = "Node.js 14 or newer with npm"
-
-Progress = Callable[[str], None]
 
 
 def ensure_python(progress: Progress = lambda text: None, *, cache: Path | None = None) -> Path:
@@ -34,12 +31,7 @@ def ensure_python(progress: Progress = lambda text: None, *, cache: Path | None 
     Raises:
         SandboxError: it cannot be made here; says what is missing.
     """
-    # An environment is of one Python, to which it holds a link.
-    recipe = (f"{sys.version_info.major}.{sys.version_info.minor}", sys.base_prefix, LOCK.read_text())
-    environment = private_root.ensure(
-        cache or cache_dir(), "connectors-python", recipe, lambda work: _make_environment(work, progress), ""
-    )
-    return environment / "bin" / "python"
+    return ensure_environment("connectors-python", LOCK, "Connector/Python, 45 MB", progress, cache=cache)
 
 
 def ensure_node(progress: Progress = lambda text: None, *, cache: Path | None = None) -> tuple[Path, Path]:
@@ -65,16 +57,6 @@ def locked_versions() -> dict[str, str]:
     versions = dict(re.findall(r"^(mysqlx?-connector-python)==(\S+)", LOCK.read_text(), re.MULTILINE))
     found = re.search(r'"(@mysql/xdevapi)": "([\d.]+)"', (NODE_PACKAGE / "package.json").read_text())
     return versions | ({found[1]: found[2]} if found else {})
-
-
-def _make_environment(work: Path, progress: Progress) -> None:
-    progress(f"installing Connector/Python (45 MB, once) into {work.parent}")
-    root = work / "root"
-    run_program([sys.executable, "-m", "venv", "--without-pip", str(root)])
-    pip = [sys.executable, "-m", "pip", "--python", str(root / "bin" / "python"), "install"]
-    quietly = ["--quiet", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore"]
-    # Wheels alone: they run no code of theirs while they are installed.
-    run_program([*pip, *quietly, "--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(LOCK)])
 
 
 def _make_package(work: Path, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""A private root directory with the peers: name servers, etcd, MariaDB with Galera, HAProxy. Nothing is installed.
+"""A private root directory with the peers: name servers, etcd, MariaDB with Galera, HAProxy, Prometheus.
 
 Debian packages, unpacked and not configured. Each program is run inside it by `chroot`, with a directory of its own
 that it sees as `/srv`.
@@ -31,6 +31,7 @@ PACKAGES = (
     "galera-4",
     "rsync",
     "haproxy",
+    "prometheus",
     # Something to stand on, and what the packages' own scripts call.
     "base-files",
     "base-passwd",
@@ -59,6 +60,7 @@ VERSIONS = {
     "usr/sbin/knotd": "-V",
     "usr/bin/etcd": "--version",
     "usr/sbin/mariadbd": "--version",
+    "usr/bin/prometheus": "--version",
 }
 
 

@@ -2,7 +2,8 @@
 # Writes the lock files again from pyproject.toml, with `uv`; arguments go to it (--upgrade).
 #
 # Three locks, the wider first so that the others agree with it: development, what a user runs, what builds a wheel.
-# And one that agrees with none of them: the connectors that the tests run in an environment of their own.
+# And those that need not agree with them, each for an environment of its own: the connectors that the tests run, what
+# runs the test suites of others, and what makes load.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -30,3 +31,5 @@ compile requirements-dev.lock pyproject.toml --extra demo --group dev "$@"
 compile requirements.lock pyproject.toml --constraint requirements-dev.lock "$@"
 compile requirements-build.lock --group build --constraint requirements-dev.lock "$@"
 compile requirements-connectors.lock --group connectors "$@"
+compile requirements-transparency.lock --group transparency "$@"
+compile requirements-locust.lock --group locust "$@"
