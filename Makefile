@@ -77,6 +77,14 @@ proto: venv ## the generated code of the X Protocol's messages
 docs: venv ## docs/states.md again from the code
 	@$(HERE) $(BIN)/python -m bench.setup.state_tables
 
+.PHONY: bench
+bench: venv ## the router's speed beside MySQL Router and HAProxy, in paired rounds (BENCH_ARGS=…, such as --quick)
+	@$(HERE) exec $(BIN)/python -m bench.speed $(BENCH_ARGS)
+
+.PHONY: bench-connections
+bench-connections: venv ## new connections a second, and how long the event loop is held by them (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.accepting $(BENCH_ARGS)
+
 .PHONY: bench-dns
 bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.peers.dns_answers $(BENCH_ARGS)

@@ -1,7 +1,7 @@
-"""A private root directory with the peers: name servers, etcd, MariaDB with Galera, HAProxy. Nothing is installed.
+"""A private root directory with the peers: name servers, etcd, MariaDB with Galera, HAProxy, sysbench.
 
-Debian packages, unpacked and not configured. Each program is run inside it by `chroot`, with a directory of its own
-that it sees as `/srv`.
+Debian packages, unpacked and not configured; nothing is installed. Each program is run inside it by `chroot`, with a
+directory of its own that it sees as `/srv`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ PACKAGES = (
     "galera-4",
     "rsync",
     "haproxy",
+    "sysbench",
     # Something to stand on, and what the packages' own scripts call.
     "base-files",
     "base-passwd",
@@ -59,6 +60,7 @@ VERSIONS = {
     "usr/sbin/knotd": "-V",
     "usr/bin/etcd": "--version",
     "usr/sbin/mariadbd": "--version",
+    "usr/bin/sysbench": "--version",
 }
 
 
