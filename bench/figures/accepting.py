@@ -19,7 +19,7 @@ from bench.sandbox.errors import SandboxError
 from bench.speed import proxies, sessions, summary
 from bench.speed.cases import DIRECT, OURS, VARIANTS, Round
 from bench.speed.openers import PACE, PING, Opener
-from bench.speed.proxies import LOAD_CORE, Proxy, Upstream
+from bench.speed.proxy import LOAD_CORE, Proxy, Upstream
 
 RATE = 1_000  # new connections a second
 PACERS = 4  # processes that open them: one alone would wait for each to end

@@ -76,11 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     threads = args.threads or (QUICK_THREADS if args.quick else THREADS)
-    variants = [name for name in proxies.available() if name in args.variants]
+    variants = [name for name in proxies.available(group=args.group) if name in args.variants]
     report = Report(args.out, [f"{rounds} rounds of {seconds:g} s. {__doc__.partition(chr(10) * 2)[2].strip()}"])
     try:
         _contest(args, report, cases(threads, args.only), variants, rounds, seconds)
-        _sessions(args, report, variants, rounds, seconds)
+        if not args.group:
+            _sessions(args, report, variants, rounds, seconds)
     except SandboxError as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 2
@@ -99,7 +100,7 @@ def _contest(
 ) -> None:
     if not chosen:
         return
-    with _directory() as directory, laid(Path(directory), _tell) as ground:
+    with _directory() as directory, laid(Path(directory), _tell, group=args.group) as ground:
         for one in contest.rounds_of(ground, chosen, variants, rounds, seconds, _tell):
             if report.rounds and report.rounds[-1].case != one.case:
                 report.save()
@@ -125,6 +126,11 @@ def _sessions(args: argparse.Namespace, report: Report, variants: list[str], rou
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke test: 3 rounds of 1 s with 8 threads")
+    parser.add_argument(
+        "--group",
+        action="store_true",
+        help="the server is the primary of three, which Fairlead finds by SRV records and MySQL Router by its metadata",
+    )
     parser.add_argument("--rounds", type=int, help=f"of each case (default: {ROUNDS})")
     parser.add_argument("--seconds", type=float, help=f"of each variant in a round (default: {SECONDS:g})")
     parser.add_argument("--threads", type=_numbers, help="of the load generator (default: 1,8,64,256)")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 DIRECT, OURS, OURS_TWICE, ROUTER, HAPROXY = "direct", "fairlead", "fairlead-2", "mysqlrouter", "haproxy"
-VARIANTS = (DIRECT, OURS, OURS_TWICE, ROUTER, HAPROXY)
+BOOTSTRAPPED = "mysqlrouter-group"
+VARIANTS = (DIRECT, OURS, OURS_TWICE, ROUTER, HAPROXY, BOOTSTRAPPED)
 """Ways to the server. `fairlead-2` has two workers and both cores: beside the others it tells nothing but what a second
-core buys, and no target is about it."""
-RIVALS = (ROUTER, HAPROXY)
+core buys. `mysqlrouter-group` is as its bootstrap writes it, TLS to clients and server of its own included, and needs a
+group. No target is about these two."""
 
 THREADS = (1, 8, 64, 256)
 ROUNDS, SECONDS = 15, 2.0

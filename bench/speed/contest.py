@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from bench.speed import proxies, sysbench, usage
 from bench.speed.cases import Case, Round, orders
 from bench.speed.ground import Ground
-from bench.speed.proxies import LOAD_CORE, Proxy
+from bench.speed.proxy import LOAD_CORE, Proxy
 
 
 def rounds_of(
@@ -43,7 +43,7 @@ def rounds_of(
 
 def _measure(ground: Ground, case: Case, way: Proxy, number: int, seconds: float) -> Round:
     own = usage.family(way.pid) if way.pid is not None else []
-    known = [ground.server, *own]
+    known = [*ground.servers, *own]
     busy, took, proxy = usage.busy_seconds(), usage.cpu_seconds(known), usage.cpu_seconds(own)
     load = sysbench.load(ground.load, case, way.address, seconds, LOAD_CORE)
     busy, took = usage.busy_seconds() - busy, usage.cpu_seconds(known) - took

@@ -6,7 +6,8 @@ Must not know the proxies. The server is a sandbox of one member; it is there fo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from bench.peers.root import ensure_peers
 from bench.sandbox.certificates import issue
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.sandbox import Sandbox
-from bench.speed import sysbench, usage
-from bench.speed.proxies import HOST, LOAD_CORE, Address, Discovery, Upstream, can_be_static, free_port
+from bench.sandbox.statements import run
+from bench.speed import metadata, sysbench, usage
+from bench.speed.proxies import can_be_static
+from bench.speed.proxy import HOST, LOAD_CORE, Address, Bootstrap, Discovery, Upstream, free_port
 
+GROUP_MEMBERS = 3
 DOMAIN = "speed.fairlead.test"
 # The sandbox lets clients in over TLS alone. `app` is in the server's cache once it has logged in so, and then gets in
 # without (caching_sha2_password); that is what the rounds in the clear need.
@@ -33,18 +37,21 @@ class Ground:
         upstream: where proxies lead.
         directory: with sysbench's files, and room for the proxies'.
         load: the directory that sysbench sees.
-        server: the server's process.
+        servers: the servers' processes.
     """
 
     upstream: Upstream
     directory: Path
     load: Path
-    server: int
+    servers: tuple[int, ...]
 
 
 @contextmanager
-def laid(directory: Path, progress: Callable[[str], None]) -> Iterator[Ground]:
+def laid(directory: Path, progress: Callable[[str], None], *, group: bool = False) -> Iterator[Ground]:
     """Bring the server up, pinned beside the load, with its table; all is gone afterwards.
+
+    Args:
+        group: it is the primary of three members, with metadata for MySQL Router and SRV records for Fairlead.
 
     Raises:
         SandboxError: it cannot be had here; says why.
@@ -53,21 +60,25 @@ def laid(directory: Path, progress: Callable[[str], None]) -> Iterator[Ground]:
         raise SandboxError("one core is too few: the proxy needs one to itself")
     ensure_peers(progress)
     with ExitStack() as stack:
-        sandbox = Sandbox(directory / "s", members=1, progress=progress)
+        sandbox = Sandbox(directory / "s", members=GROUP_MEMBERS if group else 1, progress=progress)
         stack.callback(sandbox.down, purge=True)
-        progress("starting a MySQL server")
+        progress("starting a group" if group else "starting a MySQL server")
         sandbox.up()
-        [member] = sandbox.members
-        sandbox.sql(member.name, ADMIT_PLAIN)
-        server = int((sandbox.layout.member(member.name) / "mysqld.pid").read_text())
+        member = sandbox.members[0]  # the primary of a group that was just founded
+        servers = [int((sandbox.layout.member(one.name) / "mysqld.pid").read_text()) for one in sandbox.members]
+        for one in sandbox.members:
+            sandbox.sql(one.name, ADMIT_PLAIN)
         load = directory / "load"
         load.mkdir()
         _write_load_files(sandbox, load)
         sysbench.prepare(load, (member.host, member.port))
-        usage.pin(server, (LOAD_CORE,))
-        address, x_address = (member.host, member.port), (member.host, member.x_port)
-        discovery = None if can_be_static() else publish(sandbox, address, x_address, directory / "records", stack)
-        yield Ground(Upstream(address, discovery), directory, load, server)
+        for server in servers:
+            usage.pin(server, (LOAD_CORE,))
+        records = [(one.name, (one.host, one.port), one.x_port) for one in sandbox.members]
+        found = group or not can_be_static()
+        discovery = publish(sandbox, records, directory / "records", stack) if found else None
+        bootstrap = _describe(sandbox) if group else None
+        yield Ground(Upstream((member.host, member.port), discovery, bootstrap), directory, load, tuple(servers))
 
 
 def _write_load_files(sandbox: Sandbox, load: Path) -> None:
@@ -83,15 +94,34 @@ def _write_load_files(sandbox: Sandbox, load: Path) -> None:
     sysbench.write_files(load, options, tls)
 
 
-def publish(sandbox: Sandbox, address: Address, x_address: Address, directory: Path, stack: ExitStack) -> Discovery:
-    """Publish SRV records of one member with these addresses, for Fairlead; until the stack is unwound."""
+def _describe(sandbox: Sandbox) -> Bootstrap:
+    """Put the metadata into a group that MySQL Router wants to see there."""
+    primary, *_ = sandbox.members
+    uuids = {row.name: row.uuid for row in sandbox.status().members}
+    members = [metadata.Instance(uuids[one.name], one.host, one.port, one.x_port) for one in sandbox.members]
+    [[group_name]] = sandbox.sql(primary.name, "SELECT @@group_replication_group_name").rows
+    password = secrets.token_urlsafe(12)
+    statements = [*metadata.statements(str(group_name), members), *metadata.account_statements("bootstrap", password)]
+    admin = sandbox.accounts["admin"]
+    run(sandbox.layout.socket(primary.name), admin.user, admin.password, statements)
+    return Bootstrap("bootstrap", password)
+
+
+def publish(
+    sandbox: Sandbox, members: Sequence[tuple[str, Address, int]], directory: Path, stack: ExitStack
+) -> Discovery:
+    """Publish SRV records for Fairlead, until the stack is unwound.
+
+    Args:
+        members: name, address and X port of each.
+    """
     probe = sandbox.accounts["probe"]
     resolver = f"{HOST}:{free_port()}"
     publisher = Children(directory)
     stack.callback(publisher.end)
-    member = f"--member={sandbox.members[0].name}={address[0]}:{address[1]}/{x_address[1]}"
+    named = [f"--member={name}={host}:{port}/{x_port}" for name, (host, port), x_port in members]
     account = ["--probe-user", probe.user, "--probe-password-file", str(probe.password_file)]
     where = ["--domain", DOMAIN, "--listen", resolver]
-    publisher.start("publisher", ["srv", "serve", *where, member, "--listed-only", *account])
+    publisher.start("publisher", ["srv", "serve", *where, *named, "--listed-only", *account])
     usage.pin(publisher.running["publisher"].pid, (LOAD_CORE,))
     return Discovery(DOMAIN, resolver, probe.user, probe.password_file)

@@ -20,8 +20,7 @@ from typing import IO, Any, cast
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program
 from bench.speed.null_server import COM_PING, COM_QUIT, LOGIN
-
-Address = tuple[str, int]
+from bench.speed.proxy import Address
 
 ANSWER_TIMEOUT = 10.0  # seconds for one answer
 END_TIMEOUT = 15.0  # seconds until an opener that was told to end is killed

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bench.speed.cases import DIRECT, HAPROXY, OURS, OURS_TWICE, ROUTER, Round
+from bench.speed.cases import BOOTSTRAPPED, DIRECT, HAPROXY, OURS, OURS_TWICE, ROUTER, Round
 from bench.speed.intervals import Interval
 from bench.speed.summary import Line, cost_beside, lines, names_of
 
 # Told apart by those who do not see red from green too (Okabe and Ito's), and on white as on black.
-COLOURS = {OURS: "#0072b2", OURS_TWICE: "#56b4e9", ROUTER: "#d55e00", HAPROXY: "#009e73"}
+COLOURS = {OURS: "#0072b2", OURS_TWICE: "#56b4e9", ROUTER: "#d55e00", HAPROXY: "#009e73", BOOTSTRAPPED: "#cc79a7"}
 WIDTH, LEFT, RIGHT, ROW, GAP, TOP = 860, 230, 40, 16, 14, 64  # pixels
 GREY = "#888888"
 CPU_BOUND = 0.75  # the target
@@ -70,7 +70,7 @@ def _costs(rounds: Sequence[Round], found: Sequence[Line]) -> dict[tuple[str, st
 def _legend() -> list[str]:
     text = []
     for number, (variant, colour) in enumerate(COLOURS.items()):
-        left = LEFT + number * 120
+        left = LEFT + number * 122
         text.append(f'<circle cx="{left}" cy="20" r="5" fill="{colour}"/>')
         text.append(f'<text x="{left + 10}" y="24">{escape(variant)}</text>')
     return text

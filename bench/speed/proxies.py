@@ -8,128 +8,28 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from bench.peers.root import enter
-from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.layout import cache_dir
-from bench.sandbox.processes import Process, is_alive, send, spawn, wait_gone
-from bench.sandbox.programs import need_program
+from bench.sandbox.processes import spawn
+from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.server_root import ensure_root
 from bench.sandbox.servers import PRIVATE_HOME, SERVER_ID, PrivateRoot
-from bench.speed.cases import DIRECT, HAPROXY, OURS, OURS_TWICE, ROUTER
+from bench.speed.cases import BOOTSTRAPPED, DIRECT, HAPROXY, OURS, OURS_TWICE, ROUTER
+from bench.speed.proxy import HOST, LOAD_CORE, PROXY_CORE, Address, Proxy, Upstream, free_port
 from router.settings import RouteSettings, Settings
 
-HOST = "127.0.0.1"
-LOAD_CORE, PROXY_CORE = 0, 1
-"""The server and the load generator stand on the first, the proxy on the second: beside a proxy that has a core to
-itself nothing else varies. Each variant has the same."""
-START_TIMEOUT = 20.0  # seconds until the server's greeting comes through; several times what the slowest takes
-STOP_TIMEOUT = 5.0  # seconds until a proxy that does not end is killed
-LOOK_TIMEOUT = 1.0  # seconds for one greeting
 ROOM = 20_000  # sessions that a proxy is to allow: more than are ever opened here
 FOR_EVER = 31_536_000  # seconds: the longest that MySQL Router takes, for sessions that are meant to wait
 NO_BLOCK = 4_294_967_295  # errors of a client host until MySQL Router blocks it: the clients of a load are all one host
 
-Address = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Discovery:
-    """Where Fairlead learns of the server, while it cannot be given an address alone."""
-
-    domain: str
-    resolver: str
-    probe_user: str
-    probe_password_file: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The server that all lead to."""
-
-    address: Address
-    discovery: Discovery | None = None
-
-
-class Proxy:
-    """One that runs, or the server itself.
-
-    Args:
-        name: of the variant.
-        address: where clients connect.
-        process: that serves there; None where clients go to the server itself.
-        log: what it says.
-    """
-
-    def __init__(self, name: str, address: Address, process: Process | None = None, log: Path | None = None) -> None:
-        self.name = name
-        self.address = address
-        self._process = process
-        self._log = log
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int | None:
-        """Its first process; None where there is no proxy."""
-        return self._process.pid if self._process else None
-
-    def wait_ready(self) -> None:
-        """Return when the server's greeting comes through.
-
-        Raises:
-            SandboxError: it does not; with the end of the proxy's log.
-        """
-        wait_until(lambda: greets(self.address) or not self._lives(), START_TIMEOUT)
-        if not (self._lives() and greets(self.address)):
-            self.stop()
-            lines = self._log.read_text(errors="replace").splitlines()[-20:] if self._log else []
-            raise SandboxError(
-                "\n  ".join([f"{self.name}: no greeting at {self.address[0]}:{self.address[1]}", *lines])
-            )
-
-    def stop(self) -> None:
-        """End it; it is gone when this returns. May be called again."""
-        for number, patience in ((signal.SIGTERM, STOP_TIMEOUT), (signal.SIGKILL, STOP_TIMEOUT)):
-            if self._process is None:
-                return
-            send(self._process, number)
-            if wait_gone(self._process, patience):
-                self._process = None
-
-    def _lives(self) -> bool:
-        return self._process is None or is_alive(self._process)
-
-
-def greets(address: Address) -> bool:
-    """Whether a server's greeting, and no error packet, is the first thing at an address."""
-    try:
-        with socket.create_connection(address, LOOK_TIMEOUT) as sock:
-            head = sock.recv(5)
-            return len(head) == 5 and head[4] == 10  # the protocol's version; an error packet has 255 there
-    except OSError:
-        return False
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+IO_THREADS = 1  # of MySQL Router for connections: as many as the others have
+BOOTSTRAP_OPTIONS = {"io.threads": IO_THREADS, "DEFAULT.max_total_connections": ROOM, "logger.level": "ERROR"}
+"""What is not as MySQL Router's bootstrap writes it."""
 
 
 def can_have_workers() -> bool:
@@ -142,9 +42,10 @@ def can_be_static() -> bool:
     return "members" in RouteSettings.model_fields
 
 
-def available() -> list[str]:
-    """The variants that can be had now."""
-    return [name for name in PROXIES if name != OURS_TWICE or can_have_workers()]
+def available(*, group: bool = False) -> list[str]:
+    """The variants that can be had now, before a lone server or a group."""
+    missing = {OURS_TWICE: not can_have_workers(), BOOTSTRAPPED: not group}
+    return [name for name in PROXIES if not missing.get(name, False)]
 
 
 def start(name: str, directory: Path, upstream: Upstream) -> Proxy:
@@ -185,13 +86,13 @@ def _start_fairlead(name: str, directory: Path, upstream: Upstream, workers: int
 
 def fairlead_text(upstream: Upstream, port: int, admin: int, workers: int) -> str:
     """Fairlead's configuration, as far as it has the options: the server's address given, or found by SRV records."""
-    static = can_be_static()
-    if not static and upstream.discovery is None:
+    static = upstream.discovery is None
+    if static and not can_be_static():
         raise SandboxError("this Fairlead cannot be given a server's address: it needs SRV records and a probe account")
     lines = ["drain_timeout = 0"]
     if can_have_workers():
         lines.append(f"workers = {workers}")
-    if not static and upstream.discovery is not None:
+    if upstream.discovery is not None:
         found = upstream.discovery
         lines += [
             "[clusters.main]",
@@ -211,13 +112,34 @@ def _mysqlrouter(directory: Path, upstream: Upstream) -> Proxy:
     directory.mkdir()
     os.chown(directory, SERVER_ID, SERVER_ID)
     (directory / "router.conf").write_text(mysqlrouter_text(upstream, port))
-    # It reads the server's root as the server does, with this directory as its home.
-    root = PrivateRoot(ensure_root(cache_dir(), print))
+    return _spawn(
+        ROUTER, port, _router_argv(directory, f"--config={PRIVATE_HOME}/router.conf"), directory, (PROXY_CORE,)
+    )
+
+
+def _router_argv(directory: Path, *arguments: str) -> list[str]:
+    """MySQL Router in the root that the server has too, with this directory as its home, without privileges."""
     hosts = directory / "hosts"
     hosts.write_text(f"{HOST} localhost\n")
-    argv = root.launch(directory, hosts, [f"--config={PRIVATE_HOME}/router.conf"])
-    program = ["/usr/bin/mysqlrouter" if word == "/usr/sbin/mysqld" else word for word in argv]
-    return _spawn(ROUTER, port, program, directory, (PROXY_CORE,))
+    argv = PrivateRoot(ensure_root(cache_dir(), print)).launch(directory, hosts, arguments)
+    return ["/usr/bin/mysqlrouter" if word == "/usr/sbin/mysqld" else word for word in argv]
+
+
+def _bootstrapped(directory: Path, upstream: Upstream) -> Proxy:
+    if upstream.bootstrap is None:
+        raise SandboxError(f"{BOOTSTRAPPED} needs a group with metadata: ask for one with --group")
+    port = free_port()
+    directory.mkdir()
+    os.chown(directory, SERVER_ID, SERVER_ID)
+    account, (host, server_port) = upstream.bootstrap, upstream.address
+    options = [f"--bootstrap={account.user}@{host}:{server_port}", f"--directory={PRIVATE_HOME}/r", "--name=speed"]
+    options += [f"--conf-bind-address={HOST}", f"--conf-base-port={port}", "--conf-use-gr-notifications=1"]
+    options += ["--disable-rest", f"--report-host={HOST}"]
+    for name, value in BOOTSTRAP_OPTIONS.items():
+        options.append(f"--conf-set-option={name}={value}")
+    run_program(_router_argv(directory, *options), text=f"{account.password}\n")
+    argv = _router_argv(directory, f"--config={PRIVATE_HOME}/r/mysqlrouter.conf")
+    return _spawn(BOOTSTRAPPED, port, argv, directory, (PROXY_CORE,))
 
 
 def mysqlrouter_text(upstream: Upstream, port: int) -> str:
@@ -230,7 +152,7 @@ def mysqlrouter_text(upstream: Upstream, port: int) -> str:
             "max_total_connections": ROOM,
         },
         "logger": {"level": "ERROR"},
-        "io": {"backend": "linux_epoll", "threads": 1},
+        "io": {"backend": "linux_epoll", "threads": IO_THREADS},
         "routing:rw": {
             "bind_address": HOST,
             "bind_port": port,
@@ -292,4 +214,5 @@ PROXIES: Mapping[str, Callable[[Path, Upstream], Proxy]] = {
     OURS_TWICE: _fairlead_twice,
     ROUTER: _mysqlrouter,
     HAPROXY: _haproxy,
+    BOOTSTRAPPED: _bootstrapped,
 }

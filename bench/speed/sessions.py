@@ -23,7 +23,8 @@ from bench.speed.cases import DIRECT, NEW_SESSIONS, OPENERS, Round, orders
 from bench.speed.ground import publish
 from bench.speed.null_server import BACKLOG
 from bench.speed.openers import HOLD, LOOP, Opener
-from bench.speed.proxies import HOST, LOAD_CORE, Proxy, Upstream, can_be_static
+from bench.speed.proxies import can_be_static
+from bench.speed.proxy import HOST, LOAD_CORE, Proxy, Upstream
 
 HOLDERS = 4  # processes that hold sessions: each has descriptors for one end, a proxy needs them for two
 SPARE = 200  # descriptors that a proxy needs for itself
@@ -66,7 +67,8 @@ def null_ground(directory: Path, progress: Callable[[str], None]) -> Iterator[Up
         [member] = sandbox.members
         usage.pin(int((sandbox.layout.member(member.name) / "mysqld.pid").read_text()), (LOAD_CORE,))
         probed = stack.enter_context(proxies.forward(directory / "x", (member.host, member.x_port)))
-        yield Upstream(server.address, publish(sandbox, server.address, probed.address, directory / "records", stack))
+        records = [(member.name, server.address, probed.address[1])]
+        yield Upstream(server.address, publish(sandbox, records, directory / "records", stack))
 
 
 def _null_server(directory: Path) -> Proxy:

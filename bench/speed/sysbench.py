@@ -16,8 +16,7 @@ from bench.peers.root import enter
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program
 from bench.speed.cases import LARGE_BYTES, TABLE_ROWS, Case, Workload
-
-Address = tuple[str, int]
+from bench.speed.proxy import Address
 
 PATIENCE = 30.0  # seconds beyond its time until a run is given up for stuck
 SCRIPTS = "/usr/share/sysbench"

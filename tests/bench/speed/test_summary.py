@@ -1,27 +1,18 @@
-"""What rounds come to: order, verdicts, tables, the picture, and what sysbench and the kernel say."""
+"""What rounds come to: their order, verdicts, tables and the picture."""
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import threading
-import tomllib
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from bench.sandbox.errors import SandboxError
-from bench.speed import plot, proxies, summary, usage
+from bench.speed import plot, summary
 from bench.speed.cases import (
     DIRECT,
     HAPROXY,
-    LARGE_BYTES,
     NEW_SESSIONS,
     OURS,
     ROUTER,
@@ -31,41 +22,8 @@ from bench.speed.cases import (
     cases,
     orders,
 )
-from bench.speed.null_server import COM_PING, GREETING, LOGIN_OK, PING_OK
-from bench.speed.openers import log_in, log_out, loop
-from bench.speed.proxies import Discovery, Upstream
-from bench.speed.sessions import Idle, idle_lines, most_sessions
-from bench.speed.sysbench import percentile, read
-from router import settings
 
 CASE = "oltp_point_select/plain/8"
-SAID = """
-Running the test with following options:
-Number of threads: 8
-
-Latency histogram (values are in milliseconds)
-       value  ------------- distribution ------------- count
-       0.100 |****************************************  50
-       0.200 |***********************************       45
-       0.900 |***                                       4
-      12.000 |                                          1
-
-SQL statistics:
-    queries performed:
-        read:                            90
-        write:                           0
-        other:                           10
-        total:                           100
-    transactions:                        100    (49.98 per sec.)
-    queries:                             100    (49.98 per sec.)
-    ignored errors:                      0      (0.00 per sec.)
-    reconnects:                          0      (0.00 per sec.)
-
-General statistics:
-    total time:                          2.0007s
-    total number of events:              100
-"""
-UPSTREAM = Upstream(("10.0.0.7", 3306), Discovery("a.test", "127.0.0.1:53", "probe", Path("/p")))
 
 
 def one(variant: str, number: int, queries: int, cpu: float = 0.1, case: str = CASE, p99: float = 1.0) -> Round:
@@ -150,98 +108,3 @@ def test_the_picture_is_one() -> None:
     assert len(circles) == len(plot.COLOURS) + 3 + 3
     assert all(0 <= float(circle.get("cx", "")) <= plot.WIDTH for circle in circles)
     assert ElementTree.fromstring(plot.draw([])).tag.endswith("svg")  # noqa: S314 - our own text
-
-
-def test_sysbench_is_understood() -> None:
-    said = read(SAID)
-    assert (said.queries, said.errors, said.seconds) == (100, 0, 2.0007)
-    assert (said.p50, said.p95, said.p99) == (0.1, 0.2, 0.9)
-    assert read(SAID.replace("ignored errors:                      0", "ignored errors:   3")).errors == 3
-
-
-def test_sysbench_that_says_something_else_is_not() -> None:
-    with pytest.raises(SandboxError, match="no latency histogram"):
-        read("FATAL: unable to connect")
-    with pytest.raises(SandboxError, match="says nothing of 'total:"):
-        read(SAID.replace("total:  ", "sum:"))
-
-
-def test_percentiles() -> None:
-    assert [percentile([(1.0, 1), (2.0, 0), (3.0, 1)], share) for share in (0.0, 0.5, 0.51, 1.0)] == [1, 1, 3, 3]
-
-
-def test_our_configuration_is_valid() -> None:
-    parsed = settings.parse(tomllib.loads(proxies.fairlead_text(UPSTREAM, 1234, 1235, 1)))
-    assert [route.listen.port for route in parsed.routes.values()] == [1234]
-
-
-def test_all_proxies_lead_to_the_server() -> None:
-    assert "destinations = 10.0.0.7:3306" in proxies.mysqlrouter_text(UPSTREAM, 1)
-    assert "server one 10.0.0.7:3306" in proxies.haproxy_text(UPSTREAM, 1)
-
-
-def test_processor_time_and_memory_of_a_family() -> None:
-    script = "import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        found = usage.family(process.pid)
-        assert (len(found), found[0]) == (2, process.pid)
-        assert usage.own_bytes(found) > usage.own_bytes([process.pid]) > 2**20
-        process.communicate(b"\n")
-    assert usage.cpu_seconds([process.pid]) == 0
-    before, busy = usage.cpu_seconds([os.getpid()]), usage.busy_seconds()
-    while usage.cpu_seconds([os.getpid()]) < before + 0.05:
-        pass
-    assert usage.busy_seconds() >= busy + 0.04
-
-
-def test_a_session_of_the_null_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.speed.null_server", str(listener.fileno())], pass_fds=[listener.fileno()]
-        )
-        try:
-            address = listener.getsockname()
-            assert proxies.greets(address)
-            with log_in(address) as sock:
-                sock.sendall(COM_PING)
-                assert sock.recv(100) == PING_OK
-                log_out(sock)
-            assert len(loop(address, 0.05)) > 3
-        finally:
-            process.terminate()
-            assert process.wait(10) == 0
-    assert (GREETING[4], LOGIN_OK[3]) == (10, 2)
-
-
-def test_an_error_packet_is_no_greeting() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def refuse() -> None:
-            with listener.accept()[0] as sock:
-                sock.sendall(b"\x05\x00\x00\x00\xff\x10\x04no")
-
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        with pytest.raises(ConnectionError, match="no greeting"):
-            log_in(listener.getsockname())
-        thread.join()
-    assert not proxies.greets(("127.0.0.1", proxies.free_port()))
-
-
-def test_sessions_that_wait() -> None:
-    found = [Idle(OURS, 100, 23 * 1024, 0, 8192), Idle(ROUTER, 100, 60 * 1024, 0, 8192)]
-    ours, router = idle_lines(found, 24 * 1024, OURS)
-    assert "23.0 KiB" in ours
-    assert ours.endswith("met")
-    assert "met" not in router.lower()
-    [missed] = idle_lines([Idle(OURS, 100, 25 * 1024, 0, 8192)], 24 * 1024, OURS)
-    assert missed.endswith("MISSED")
-    assert 100 <= most_sessions(10_000) <= 10_000
-
-
-def test_the_large_result_is_one_row() -> None:
-    from bench.speed.sysbench import LARGE
-
-    assert str(LARGE_BYTES) in LARGE
