@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     threads = args.threads or (QUICK_THREADS if args.quick else THREADS)
     variants = [name for name in proxies.available(group=args.group) if name in args.variants]
-    report = Report(args.out, [f"{rounds} rounds of {seconds:g} s. {__doc__.partition(chr(10) * 2)[2].strip()}"])
+    report = Report(args.out, [f"{rounds} rounds of {seconds} s. {__doc__.partition(chr(10) * 2)[2].strip()}"])
     try:
         _contest(args, report, cases(threads, args.only), variants, rounds, seconds)
         if not args.group:
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _contest(
-    args: argparse.Namespace, report: Report, chosen: list[Case], variants: list[str], rounds: int, seconds: float
+    args: argparse.Namespace, report: Report, chosen: list[Case], variants: list[str], rounds: int, seconds: int
 ) -> None:
     if not chosen:
         return
@@ -107,7 +107,7 @@ def _contest(
             report.rounds.append(one)
 
 
-def _sessions(args: argparse.Namespace, report: Report, variants: list[str], rounds: int, seconds: float) -> None:
+def _sessions(args: argparse.Namespace, report: Report, variants: list[str], rounds: int, seconds: int) -> None:
     opening, waiting = (not args.only or any(word in name for word in args.only) for name in (sessions.CASE, IDLE))
     if not (opening or waiting):
         return
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the server is the primary of three, which Fairlead finds by SRV records and MySQL Router by its metadata",
     )
     parser.add_argument("--rounds", type=int, help=f"of each case (default: {ROUNDS})")
-    parser.add_argument("--seconds", type=float, help=f"of each variant in a round (default: {SECONDS:g})")
+    parser.add_argument("--seconds", type=int, help=f"of each variant in a round (default: {SECONDS})")
     parser.add_argument("--threads", type=_numbers, help="of the load generator (default: 1,8,64,256)")
     parser.add_argument(
         "--only",

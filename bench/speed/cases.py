@@ -14,8 +14,8 @@ core buys. `mysqlrouter-group` is as its bootstrap writes it, TLS to clients and
 group. No target is about these two."""
 
 THREADS = (1, 8, 64, 256)
-ROUNDS, SECONDS = 15, 2.0
-QUICK_ROUNDS, QUICK_SECONDS, QUICK_THREADS = 3, 1.0, (8,)
+ROUNDS, SECONDS = 15, 2
+QUICK_ROUNDS, QUICK_SECONDS, QUICK_THREADS = 3, 1, (8,)
 TABLE_ROWS = 10_000
 """In the one table: all of it is in the server's cache, so that the way to it is what counts."""
 LARGE_BYTES = 1 << 20  # a large result

@@ -10,13 +10,15 @@ from bench.speed.cases import Case, Round, orders
 from bench.speed.ground import Ground
 from bench.speed.proxy import LOAD_CORE, Proxy
 
+WARM_UP = 1  # seconds
+
 
 def rounds_of(
     ground: Ground,
     cases: Sequence[Case],
     variants: Sequence[str],
     rounds: int,
-    seconds: float,
+    seconds: int,
     progress: Callable[[str], None],
 ) -> Iterator[Round]:
     """Measure case by case; yields each round as it is done.
@@ -33,15 +35,15 @@ def rounds_of(
             progress(f"starting {name}")
             ways[name] = stack.enter_context(proxies.start(name, ground.directory / name, ground.upstream))
         for case in cases:
-            progress(f"{case.name}: {rounds} rounds of {len(variants)} × {seconds:g} s")
+            progress(f"{case.name}: {rounds} rounds of {len(variants)} × {seconds} s")
             for name in variants:  # what is done for the first time is not measured
-                sysbench.load(ground.load, case, ways[name].address, min(seconds, 0.5), LOAD_CORE)
+                sysbench.load(ground.load, case, ways[name].address, WARM_UP, LOAD_CORE)
             for number, order in enumerate(orders(variants, rounds)):
                 for name in order:
                     yield _measure(ground, case, ways[name], number, seconds)
 
 
-def _measure(ground: Ground, case: Case, way: Proxy, number: int, seconds: float) -> Round:
+def _measure(ground: Ground, case: Case, way: Proxy, number: int, seconds: int) -> Round:
     own = usage.family(way.pid) if way.pid is not None else []
     known = [*ground.servers, *own]
     busy, took, proxy = usage.busy_seconds(), usage.cpu_seconds(known), usage.cpu_seconds(own)

@@ -102,9 +102,16 @@ def test_rounds_are_read_back() -> None:
 
 def test_the_picture_is_one() -> None:
     found = [*rounds(120, 100), one(OURS, 0, 7, case="a<b")]
+    found += [
+        one(name, number, 100 + 900 * number * (name == OURS), case="wild")
+        for name in (DIRECT, OURS)
+        for number in (0, 1)
+    ]
     root = ElementTree.fromstring(plot.draw(found))  # noqa: S314 - our own text
     circles = root.findall("{*}circle")
     # The legend, a dot for each proxy in each panel; the odd case has nothing to be set against.
-    assert len(circles) == len(plot.COLOURS) + 3 + 3
+    assert len(circles) == len(plot.COLOURS) + 3 + 3 + 1
     assert all(0 <= float(circle.get("cx", "")) <= plot.WIDTH for circle in circles)
+    ends = [float(line.get(end, "")) for line in root.findall("{*}line") for end in ("x1", "x2")]
+    assert all(plot.LEFT <= end <= plot.WIDTH - plot.RIGHT + 0.1 for end in ends)
     assert ElementTree.fromstring(plot.draw([])).tag.endswith("svg")  # noqa: S314 - our own text
