@@ -77,8 +77,8 @@ def _legend() -> list[str]:
 
 
 def _panel(panel: Panel, cases: Sequence[str], top: int) -> tuple[list[str], int]:
-    ends = [end for one in panel.values.values() for end in (one.high if one.known else one.mean,)]
-    most = _round_up(max([*ends, panel.bound]))
+    # An interval that is wider than its mean is cut off, or it would press all others together.
+    most = _round_up(max(panel.bound, *(min(one.high, 2 * one.mean) for one in panel.values.values())))
     scale = (WIDTH - LEFT - RIGHT) / most
     text = [f'<text x="{LEFT}" y="{top - 12}" font-weight="bold">{escape(panel.title)}</text>']
     bottom = top + sum(_height(panel, case) for case in cases)
