@@ -70,16 +70,16 @@ def measure(directory: Path, rounds: int, seconds: float) -> bool:
     """Measure, print, and say whether our lag is within its limit."""
     lags: dict[str, list[Lag]] = {}
     found: list[Round] = []
-    with sessions.null_ground(directory, print) as server:
-        found += sessions.rounds_of(directory, server, proxies.available(), rounds, seconds, print)
+    with sessions.null_ground(directory, print) as ground:
+        found += sessions.rounds_of(directory, ground, proxies.available(), rounds, seconds, print)
         with ExitStack() as stack:
             ways = [
-                stack.enter_context(proxies.start(name, directory / f"lag-{name}", server))
+                stack.enter_context(proxies.start(name, directory / f"lag-{name}", ground.upstream))
                 for name in proxies.available()
             ]
             for _ in range(rounds):
                 for way in ways:
-                    lags.setdefault(way.name, []).append(lag_of(way, server, seconds))
+                    lags.setdefault(way.name, []).append(lag_of(way, ground.upstream, seconds))
     print(summary.terminal(found))
     for name in VARIANTS:
         for line in [_told(name, lags[name])] if name in lags else []:

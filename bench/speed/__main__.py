@@ -111,15 +111,15 @@ def _sessions(args: argparse.Namespace, report: Report, variants: list[str], rou
     opening, waiting = (not args.only or any(word in name for word in args.only) for name in (sessions.CASE, IDLE))
     if not (opening or waiting):
         return
-    with _directory() as name, sessions.null_ground(Path(name), _tell) as upstream:
+    with _directory() as name, sessions.null_ground(Path(name), _tell) as ground:
         if opening:
-            for one in sessions.rounds_of(Path(name), upstream, variants, rounds, seconds, _tell):
+            for one in sessions.rounds_of(Path(name), ground, variants, rounds, seconds, _tell):
                 report.rounds.append(one)
         if waiting:
             count = sessions.most_sessions(IDLE_SESSIONS)
             repeats = 1 if args.quick else IDLE_REPEATS
             _tell(f"{IDLE}: {repeats} times {count}, the most that {IDLE_SESSIONS} wanted and the descriptors allow")
-            for found in sessions.idle_of(Path(name), upstream, variants, count, repeats):
+            for found in sessions.idle_of(Path(name), ground, variants, count, repeats):
                 report.idle.append(found)
 
 

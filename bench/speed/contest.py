@@ -44,7 +44,7 @@ def rounds_of(
 
 
 def _measure(ground: Ground, case: Case, way: Proxy, number: int, seconds: int) -> Round:
-    own = usage.family(way.pid) if way.pid is not None else []
+    own = usage.family(way.pid)
     known = [*ground.servers, *own]
     busy, took, proxy = usage.busy_seconds(), usage.cpu_seconds(known), usage.cpu_seconds(own)
     load = sysbench.load(ground.load, case, way.address, seconds, LOAD_CORE)

@@ -82,7 +82,9 @@ _VIEWS = (
     " attributes, 'group-member' AS instance_type FROM instances",
     "v2_this_instance AS SELECT i.cluster_id, i.instance_id, c.cluster_name, 'gr' AS cluster_type FROM instances i"
     " JOIN clusters c ON c.cluster_id = i.cluster_id"
-    " WHERE CAST(i.mysql_server_uuid AS BINARY) = CAST(@@server_uuid AS BINARY)",
+    # A view may have no variable in it.
+    " JOIN performance_schema.global_variables v ON v.variable_name = 'server_uuid'"
+    " AND CAST(v.variable_value AS BINARY) = CAST(i.mysql_server_uuid AS BINARY)",
     "v2_routers AS SELECT * FROM routers",
     "v2_router_options AS SELECT router_id, cluster_id, clusterset_id, options AS router_options FROM routers",
     "v2_cs_router_options AS SELECT router_id, cluster_id, clusterset_id, options AS router_options FROM routers",

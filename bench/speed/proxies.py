@@ -28,8 +28,14 @@ FOR_EVER = 31_536_000  # seconds: the longest that MySQL Router takes, for sessi
 NO_BLOCK = 4_294_967_295  # errors of a client host until MySQL Router blocks it: the clients of a load are all one host
 
 IO_THREADS = 1  # of MySQL Router for connections: as many as the others have
-BOOTSTRAP_OPTIONS = {"io.threads": IO_THREADS, "DEFAULT.max_total_connections": ROOM, "logger.level": "ERROR"}
+BOOTSTRAP_OPTIONS = {
+    "io.threads": IO_THREADS,
+    "DEFAULT.max_total_connections": ROOM,
+    "DEFAULT.logging_folder": "",
+    "logger.level": "ERROR",
+}
 """What is not as MySQL Router's bootstrap writes it."""
+BOOTSTRAP_PORTS = 5  # that it takes, the first for reading and writing
 
 
 def can_have_workers() -> bool:
@@ -128,7 +134,7 @@ def _router_argv(directory: Path, *arguments: str) -> list[str]:
 def _bootstrapped(directory: Path, upstream: Upstream) -> Proxy:
     if upstream.bootstrap is None:
         raise SandboxError(f"{BOOTSTRAPPED} needs a group with metadata: ask for one with --group")
-    port = free_port()
+    port = free_port(BOOTSTRAP_PORTS)
     directory.mkdir()
     os.chown(directory, SERVER_ID, SERVER_ID)
     account, (host, server_port) = upstream.bootstrap, upstream.address

@@ -5,6 +5,7 @@ Must not know the programs: how each is configured and started is in `proxies`.
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ itself nothing else varies. Each variant has the same."""
 START_TIMEOUT = 20.0  # seconds until the server's greeting comes through; several times what the slowest takes
 STOP_TIMEOUT = 5.0  # seconds until a proxy that does not end is killed
 LOOK_TIMEOUT = 1.0  # seconds for one greeting
+PORTS = range(12_000, 30_000)
 
 Address = tuple[str, int]
 
@@ -124,8 +126,24 @@ def greets(address: Address) -> bool:
         return False
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+def free_port(count: int = 1) -> int:
+    """The first of so many ports of loopback in a row that nobody listens on now.
+
+    Below those that the kernel gives to clients (ip_local_port_range), of which there are thousands here.
+
+    Raises:
+        SandboxError: there is no such row.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        if all(_is_free(port + step) for step in range(count)):
+            return port
+    raise SandboxError(f"no {count} ports of {HOST} in a row are free from {PORTS.start} to {PORTS.stop}")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

@@ -48,8 +48,16 @@ class Idle:
     slab: float
 
 
+@dataclass(frozen=True, slots=True)
+class NullGround:
+    """Where proxies lead, and the processes there."""
+
+    upstream: Upstream
+    servers: tuple[int, ...]
+
+
 @contextmanager
-def null_ground(directory: Path, progress: Callable[[str], None]) -> Iterator[Upstream]:
+def null_ground(directory: Path, progress: Callable[[str], None]) -> Iterator[NullGround]:
     """Start the null server; with a member behind it that answers Fairlead's probes, while it needs that.
 
     Raises:
@@ -58,17 +66,19 @@ def null_ground(directory: Path, progress: Callable[[str], None]) -> Iterator[Up
     with ExitStack() as stack:
         server = stack.enter_context(_null_server(directory))
         if can_be_static():
-            yield Upstream(server.address)
+            yield NullGround(Upstream(server.address), tuple(usage.family(server.pid)))
             return
         sandbox = Sandbox(directory / "s", members=1, progress=progress)
         stack.callback(sandbox.down, purge=True)
         progress("starting a MySQL server, to answer probes alone")
         sandbox.up()
         [member] = sandbox.members
-        usage.pin(int((sandbox.layout.member(member.name) / "mysqld.pid").read_text()), (LOAD_CORE,))
+        mysqld = int((sandbox.layout.member(member.name) / "mysqld.pid").read_text())
+        usage.pin(mysqld, (LOAD_CORE,))
         probed = stack.enter_context(proxies.forward(directory / "x", (member.host, member.x_port)))
         records = [(member.name, server.address, probed.address[1])]
-        yield Upstream(server.address, publish(sandbox, records, directory / "records", stack))
+        discovery = publish(sandbox, records, directory / "records", stack)
+        yield NullGround(Upstream(server.address, discovery), (mysqld, *usage.family(server.pid)))
 
 
 def _null_server(directory: Path) -> Proxy:
@@ -91,7 +101,7 @@ def _null_server(directory: Path) -> Proxy:
 
 def rounds_of(
     directory: Path,
-    upstream: Upstream,
+    ground: NullGround,
     variants: Sequence[str],
     rounds: int,
     seconds: float,
@@ -103,29 +113,33 @@ def rounds_of(
         SandboxError: a proxy does not start, or a session fails.
     """
     with ExitStack() as stack:
-        ways = {name: stack.enter_context(proxies.start(name, directory / name, upstream)) for name in variants}
+        ways = {name: stack.enter_context(proxies.start(name, directory / name, ground.upstream)) for name in variants}
         progress(f"{CASE}: {rounds} rounds of {len(variants)} × {seconds:g} s")
         for number, order in enumerate(orders(variants, rounds)):
             for name in order:
-                yield _measure(ways[name], number, seconds)
+                yield _measure(ways[name], ground.servers, number, seconds)
 
 
-def _measure(way: Proxy, number: int, seconds: float) -> Round:
-    own = usage.family(way.pid) if way.pid is not None else []
+def _measure(way: Proxy, server: Sequence[int], number: int, seconds: float) -> Round:
+    own = usage.family(way.pid)
     with ExitStack() as stack:
         openers = [stack.enter_context(Opener(LOOP, way.address, LOAD_CORE, seconds=seconds)) for _ in range(OPENERS)]
         for opener in openers:
             opener.wait_ready()
-        before = usage.cpu_seconds(own)
+        known = [*own, *server, *(opener.pid for opener in openers)]
+        took, cpu, busy = usage.cpu_seconds(known), usage.cpu_seconds(own), usage.busy_seconds()
+        ended = usage.ended_seconds()
         for opener in openers:
             opener.begin()
         times = sorted(one for opener in openers for one in opener.times())
-        cpu = usage.cpu_seconds(own) - before
+        # An opener that has ended counts for its parent, from its beginning on.
+        ended, busy = usage.ended_seconds() - ended, usage.busy_seconds() - busy
+        took, cpu = usage.cpu_seconds(known) + ended - took, usage.cpu_seconds(own) - cpu
     p50, p95, p99 = (1000 * times[int(share * (len(times) - 1))] for share in (0.50, 0.95, 0.99))
     return Round(
         *(CASE, way.name, number, len(times), seconds, p50, p95, p99, cpu),
         memory=usage.own_bytes(own),
-        others=0.0,
+        others=max(0.0, busy - took) / seconds,
     )
 
 
@@ -142,7 +156,7 @@ def most_sessions(wanted: int) -> int:
     return most
 
 
-def idle_of(directory: Path, upstream: Upstream, variants: Sequence[str], wanted: int, repeats: int) -> Iterator[Idle]:
+def idle_of(directory: Path, ground: NullGround, variants: Sequence[str], wanted: int, repeats: int) -> Iterator[Idle]:
     """Hold sessions that wait, through a proxy that was just started; yields what one costs.
 
     Raises:
@@ -152,12 +166,12 @@ def idle_of(directory: Path, upstream: Upstream, variants: Sequence[str], wanted
     for repeat in range(repeats):
         for name in variants:
             if name != DIRECT:
-                with proxies.start(name, directory / f"idle-{name}-{repeat}", upstream) as way:
+                with proxies.start(name, directory / f"idle-{name}-{repeat}", ground.upstream) as way:
                     yield _hold(way, count)
 
 
 def _hold(way: Proxy, count: int) -> Idle:
-    own = usage.family(way.pid) if way.pid is not None else []
+    own = usage.family(way.pid)
     memory, kernel = usage.own_bytes(own), usage.kernel_memory()
     each = count // HOLDERS
     with ExitStack() as stack:

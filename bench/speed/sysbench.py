@@ -4,7 +4,6 @@ server. It runs in the peers' private root, in a directory of its own.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from bench.peers.root import enter
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program
+from bench.speed import usage
 from bench.speed.cases import LARGE_BYTES, TABLE_ROWS, Case, Workload
 from bench.speed.proxy import Address
 
@@ -171,7 +171,7 @@ def _run(directory: Path, words: Sequence[str], core: int | None, patience: floa
     pin = [] if core is None else [need_program("taskset", "util-linux"), "--cpu-list", str(core)]
     # It looks for the files of TLS in the directory that it stands in.
     argv = [*pin, *enter(directory), "/bin/sh", "-c", 'cd /srv && exec /usr/bin/sysbench "$@"', "sysbench", *words]
-    before = os.times()
+    before = usage.ended_seconds()
     # In a session of its own, so that what a Ctrl-C ends is known here.
     process = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -184,7 +184,6 @@ def _run(directory: Path, words: Sequence[str], core: int | None, patience: floa
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-    after = os.times()
     if process.returncode:
         raise SandboxError(f"sysbench {' '.join(words)} failed:\n{said[-1500:]}")
-    return said, after.children_user + after.children_system - before.children_user - before.children_system
+    return said, usage.ended_seconds() - before

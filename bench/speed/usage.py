@@ -17,9 +17,9 @@ _IDLE = (3, 4)
 _COUNTED = 8
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that it has started and what those have, as far as they run."""
-    found = [pid]
+def family(pid: int | None) -> list[int]:
+    """A process and all that it has started and what those have, as far as they run; nothing of none."""
+    found = [] if pid is None else [pid]
     for one in found:  # grows meanwhile
         for children in (PROC / str(one) / "task").glob("*/children"):
             try:
@@ -40,6 +40,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
             continue
         ticks += int(fields[11]) + int(fields[12])
     return ticks / TICKS
+
+
+def ended_seconds() -> float:
+    """Processor time of this process's children that have ended and been waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def own_bytes(pids: Iterable[int]) -> int:
