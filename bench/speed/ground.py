@@ -89,9 +89,13 @@ def _write_load_files(sandbox: Sandbox, load: Path) -> None:
         "mysql-password": app.password,
         "mysql-db": str(app.database),
     }
-    certificate, key = issue(sandbox.ca_file, sandbox.layout.private / "ca-key.pem", ["sysbench"])
+    certificate, key = _issue(sandbox, "sysbench")
     tls = {"authority": sandbox.ca_file.read_text(), "certificate": certificate, "key": key}
     sysbench.write_files(load, options, tls)
+
+
+def _issue(sandbox: Sandbox, name: str) -> tuple[str, str]:
+    return issue(sandbox.ca_file, sandbox.layout.private / "ca-key.pem", [name])
 
 
 def _describe(sandbox: Sandbox) -> Bootstrap:
@@ -104,7 +108,7 @@ def _describe(sandbox: Sandbox) -> Bootstrap:
     statements = [*metadata.statements(str(group_name), members), *metadata.account_statements("bootstrap", password)]
     admin = sandbox.accounts["admin"]
     run(sandbox.layout.socket(primary.name), admin.user, admin.password, statements)
-    return Bootstrap("bootstrap", password)
+    return Bootstrap("bootstrap", password, *_issue(sandbox, HOST))
 
 
 def publish(

@@ -141,6 +141,12 @@ def _bootstrapped(directory: Path, upstream: Upstream) -> Proxy:
     options = [f"--bootstrap={account.user}@{host}:{server_port}", f"--directory={PRIVATE_HOME}/r", "--name=speed"]
     options += [f"--conf-bind-address={HOST}", f"--conf-base-port={port}", "--conf-use-gr-notifications=1"]
     options += ["--disable-rest", f"--report-host={HOST}"]
+    for option, text in (("cert", account.certificate), ("key", account.key)):
+        path = directory / f"{option}.pem"
+        path.touch(mode=0o600)
+        path.write_text(text)
+        os.chown(path, SERVER_ID, SERVER_ID)
+        options.append(f"--client-ssl-{option}={PRIVATE_HOME}/{path.name}")
     for name, value in BOOTSTRAP_OPTIONS.items():
         options.append(f"--conf-set-option={name}={value}")
     run_program(_router_argv(directory, *options), text=f"{account.password}\n")

@@ -40,10 +40,17 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """An account that MySQL Router bootstraps with, on a group that has metadata."""
+    """An account that MySQL Router bootstraps with, on a group that has metadata; and what it shows its clients.
+
+    Attributes:
+        certificate: of the authority that the clients believe, PEM.
+        key: its key.
+    """
 
     user: str
     password: str
+    certificate: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

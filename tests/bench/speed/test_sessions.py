@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.sandbox.errors import SandboxError
 from bench.speed import proxies, usage
 from bench.speed.cases import OURS, ROUTER
 from bench.speed.null_server import COM_PING, GREETING, LOGIN_OK, PING_OK
@@ -26,6 +27,16 @@ UPSTREAM = Upstream(("10.0.0.7", 3306), Discovery("a.test", "127.0.0.1:53", "pro
 def test_our_configuration_is_valid() -> None:
     parsed = settings.parse(tomllib.loads(proxies.fairlead_text(UPSTREAM, 1234, 1235, 1)))
     assert [route.listen.port for route in parsed.routes.values()] == [1234]
+
+
+def test_a_server_is_found_where_it_cannot_be_named() -> None:
+    named = Upstream(UPSTREAM.address)
+    if not proxies.can_be_static():
+        with pytest.raises(SandboxError, match="SRV records"):
+            proxies.fairlead_text(named, 1234, 1235, 1)
+        return
+    parsed = settings.parse(tomllib.loads(proxies.fairlead_text(named, 1234, 1235, 1)))
+    assert [str(member) for route in parsed.routes.values() for member in dict(route)["members"]] == ["10.0.0.7:3306"]
 
 
 def test_all_proxies_lead_to_the_server() -> None:
