@@ -101,7 +101,7 @@ def _contest(
     if not chosen:
         return
     with _directory() as directory, laid(Path(directory), _tell, group=args.group) as ground:
-        for one in contest.rounds_of(ground, chosen, variants, rounds, seconds, _tell):
+        for one in contest.rounds_of(ground, chosen, variants, rounds, seconds, args.patience, _tell):
             if report.rounds and report.rounds[-1].case != one.case:
                 report.save()
             report.rounds.append(one)
@@ -133,6 +133,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help=f"of each case (default: {ROUNDS})")
     parser.add_argument("--seconds", type=int, help=f"of each variant in a round (default: {SECONDS})")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to wait, before each variant of a round, until nobody else uses the machine (default: not)",
+    )
     parser.add_argument("--threads", type=_numbers, help="of the load generator (default: 1,8,64,256)")
     parser.add_argument(
         "--only",

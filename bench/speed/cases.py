@@ -18,6 +18,8 @@ ROUNDS, SECONDS = 15, 2
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_THREADS = 3, 1, (8,)
 TABLE_ROWS = 10_000
 """In the one table: all of it is in the server's cache, so that the way to it is what counts."""
+NOISE = 0.25
+"""Cores that others kept busy, from which on a case was not measured in quiet."""
 LARGE_BYTES = 1 << 20  # a large result
 OPENERS = 8  # that open sessions one after the other, each
 NEW_SESSIONS = "new_sessions"

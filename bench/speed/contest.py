@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from bench.speed import proxies, sysbench, usage
-from bench.speed.cases import Case, Round, orders
+from bench.speed.cases import NOISE, Case, Round, orders
 from bench.speed.ground import Ground
 from bench.speed.proxy import LOAD_CORE, Proxy
 
@@ -19,12 +19,16 @@ def rounds_of(
     variants: Sequence[str],
     rounds: int,
     seconds: int,
+    patience: float,
     progress: Callable[[str], None],
 ) -> Iterator[Round]:
     """Measure case by case; yields each round as it is done.
 
     The proxies run all the time, since one that has just begun is another one than one that has served for a while. One
     that is not asked takes nothing.
+
+    Args:
+        patience: seconds to wait, each time, until nobody else is at work on the machine.
 
     Raises:
         SandboxError: a proxy does not start, or a query fails.
@@ -40,6 +44,7 @@ def rounds_of(
                 sysbench.load(ground.load, case, ways[name].address, WARM_UP, LOAD_CORE)
             for number, order in enumerate(orders(variants, rounds)):
                 for name in order:
+                    usage.wait_quiet(NOISE, patience)
                     yield _measure(ground, case, ways[name], number, seconds)
 
 

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 # Student's t, two-sided 95 %, by degrees of freedom from 1 to 30 (any table of it). Beyond, the last is taken, which
 # makes an interval a little wider than it need be.
@@ -18,6 +19,14 @@ _T = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+
+
+class Outcome(Enum):
+    """Whether a target is met. Only MET counts as that; the others say whether more rounds could change it."""
+
+    MET = "met"
+    NOT_SHOWN = "not shown"  # the bound is within the interval: these rounds do not tell
+    MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +96,10 @@ def difference_interval(figures: Sequence[float], others: Sequence[float]) -> In
     return mean_interval([figure - other for figure, other in zip(figures, others, strict=True)])
 
 
-def meets(found: Interval, bound: float, *, at_least: bool) -> bool:
-    """Whether the whole interval is on the right side of a bound, not its mean alone."""
-    return found.low >= bound if at_least else found.high <= bound
+def judge(found: Interval, bound: float, *, at_least: bool) -> Outcome:
+    """On which side of a bound the interval is: not its mean, but the whole of it."""
+    good, bad = (found.low >= bound, found.high < bound) if at_least else (found.high <= bound, found.low > bound)
+    return Outcome.MET if good else Outcome.MISSED if bad else Outcome.NOT_SHOWN
 
 
 def _pairs(figures: Sequence[float], others: Sequence[float]) -> list[tuple[float, float]]:

@@ -7,14 +7,13 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from bench.speed.cases import DIRECT, OURS, TARGETS, VARIANTS, Round, Target
-from bench.speed.intervals import Interval, difference_interval, meets, ratio_interval
+from bench.speed.cases import DIRECT, NOISE, OURS, TARGETS, VARIANTS, Round, Target
+from bench.speed.intervals import Interval, Outcome, difference_interval, judge, ratio_interval
 
 COLUMNS = (
     *("way", "rounds", "queries/s", "of direct", "+p50 ms", "+p95 ms", "+p99 ms"),
     *("CPU µs/query", "memory MiB", "others' cores"),
 )
-NOISE = 0.25  # cores that others kept busy, from which on the table says that a case was not measured in quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,12 @@ class Verdict:
     case: str
     target: Target
     found: Interval
-    met: bool
+    outcome: Outcome
 
     @property
     def words(self) -> str:
         """The verdict as a line."""
-        return f"{'met   ' if self.met else 'MISSED'}  {self.case}: {self.target.words}: {show(self.found)}"
+        return f"{self.outcome.value.upper():9}  {self.case}: {self.target.words}: {show(self.found)}"
 
 
 def pairs(rounds: Iterable[Round], case: str, one: str, other: str) -> list[tuple[Round, Round]]:
@@ -91,7 +90,7 @@ def verdicts(rounds: Sequence[Round], targets: Sequence[Target] = TARGETS) -> It
             ]
             if beside:
                 found = _ratio(beside, target.figure)
-                yield Verdict(case, target, found, meets(found, target.bound, at_least=target.at_least))
+                yield Verdict(case, target, found, judge(found, target.bound, at_least=target.at_least))
 
 
 def cost_beside(rounds: Sequence[Round], case: str, one: str, other: str) -> Interval | None:
@@ -147,9 +146,11 @@ def closing(rounds: Sequence[Round]) -> list[str]:
     for target in TARGETS:
         own = [verdict for verdict in found if verdict.target is target]
         if own:
-            missed = [verdict.case for verdict in own if not verdict.met]
-            words = f"missed in {', '.join(missed)}" if missed else f"met in all {len(own)} cases"
-            total.append(f"{target.words}: {words}")
+            cases = {outcome: [each.case for each in own if each.outcome is outcome] for outcome in Outcome}
+            words = [f"{outcome.value} in {', '.join(names)}" for outcome, names in cases.items() if names]
+            if len(cases[Outcome.MET]) == len(own):
+                words = [f"met in all {len(own)} cases"]
+            total.append(f"{target.words}: {'; '.join(words)}")
     return [*(verdict.words for verdict in found), "", *total]
 
 

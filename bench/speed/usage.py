@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.sandbox.deadlines import wait_until
+
 PROC = Path("/proc")
+LOOK = 0.3  # seconds to see in whether a machine is quiet
 TICKS = os.sysconf("SC_CLK_TCK")  # a second
 PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
 # Fields of /proc/stat's first line, in its order, in which a core did nothing for anybody: idle and iowait. `guest`
@@ -40,6 +44,17 @@ def cpu_seconds(pids: Iterable[int]) -> float:
             continue
         ticks += int(fields[11]) + int(fields[12])
     return ticks / TICKS
+
+
+def wait_quiet(most: float, patience: float) -> bool:
+    """Wait until no more than so many cores are busy, at most `patience` seconds; say whether that came."""
+
+    def quiet() -> bool:
+        before = busy_seconds()
+        time.sleep(LOOK)
+        return (busy_seconds() - before) / LOOK <= most
+
+    return patience <= 0 or wait_until(quiet, patience)
 
 
 def ended_seconds() -> float:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.speed.intervals import Interval, difference_interval, mean_interval, meets, ratio_interval, t_quantile
+from bench.speed.intervals import (
+    Interval,
+    Outcome,
+    difference_interval,
+    judge,
+    mean_interval,
+    ratio_interval,
+    t_quantile,
+)
 
 
 def test_a_known_interval() -> None:
@@ -22,8 +30,8 @@ def test_a_known_interval() -> None:
 def test_one_value_has_no_interval() -> None:
     found = mean_interval([3.0])
     assert (found.mean, found.known) == (3.0, False)
-    assert not meets(found, 0.0, at_least=True)
-    assert not meets(found, 1e9, at_least=False)
+    assert judge(found, 0.0, at_least=True) is Outcome.NOT_SHOWN
+    assert judge(found, 1e9, at_least=False) is Outcome.NOT_SHOWN
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -48,12 +56,21 @@ def test_what_is_no_pair_is_refused(figures: list[float]) -> None:
         ratio_interval(figures, [1.0, 1.0] if figures else [])
 
 
-def test_the_unfavourable_end_decides() -> None:
-    wide = Interval(1.2, 1.1, 1.3)
-    assert not meets(wide, 1.15, at_least=True)
-    assert meets(wide, 1.1, at_least=True)
-    assert not meets(wide, 1.25, at_least=False)
-    assert meets(wide, 1.3, at_least=False)
+@pytest.mark.parametrize(
+    ("bound", "at_least", "outcome"),
+    [
+        (1.1, True, Outcome.MET),
+        (1.15, True, Outcome.NOT_SHOWN),
+        (1.3, True, Outcome.NOT_SHOWN),
+        (1.31, True, Outcome.MISSED),
+        (1.3, False, Outcome.MET),
+        (1.25, False, Outcome.NOT_SHOWN),
+        (1.1, False, Outcome.NOT_SHOWN),
+        (1.09, False, Outcome.MISSED),
+    ],
+)
+def test_the_unfavourable_end_decides(bound: float, at_least: bool, outcome: Outcome) -> None:
+    assert judge(Interval(1.2, 1.1, 1.3), bound, at_least=at_least) is outcome
 
 
 def test_quantiles() -> None:

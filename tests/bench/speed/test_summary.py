@@ -22,6 +22,7 @@ from bench.speed.cases import (
     cases,
     orders,
 )
+from bench.speed.intervals import Outcome
 
 CASE = "oltp_point_select/plain/8"
 
@@ -56,11 +57,11 @@ def test_cases_are_chosen_by_words() -> None:
 def test_verdicts() -> None:
     found = {verdict.target.words: verdict for verdict in summary.verdicts(rounds(120, 100))}
     assert len(found) == sum(not target.about_sessions for target in TARGETS)
-    assert found["throughput ≥ 1.15 × mysqlrouter"].met
-    assert found["throughput ≥ 1 × haproxy"].met
-    assert not found["CPU per query ≤ 0.75 × mysqlrouter"].met
+    assert found["throughput ≥ 1.15 × mysqlrouter"].outcome is Outcome.MET
+    assert found["throughput ≥ 1 × haproxy"].outcome is Outcome.MET
+    assert found["CPU per query ≤ 0.75 × mysqlrouter"].outcome is Outcome.MISSED
     assert found["CPU per query ≤ 0.75 × mysqlrouter"].found.mean == pytest.approx(1 / 1.2)
-    assert not next(summary.verdicts(rounds(114, 100))).met
+    assert next(summary.verdicts(rounds(114, 100))).outcome is Outcome.MISSED
 
 
 def test_what_was_not_measured_has_no_verdict() -> None:
@@ -78,14 +79,16 @@ def test_new_sessions_have_a_target_of_their_own() -> None:
     case = f"{NEW_SESSIONS}/plain/8"
     found = [one(name, number, queries, case=case) for number in range(5) for name, queries in ((OURS, 9), (ROUTER, 9))]
     [verdict] = summary.verdicts(found)
-    assert (verdict.target.about_sessions, verdict.met) == (True, True)
+    assert (verdict.target.about_sessions, verdict.outcome) == (True, Outcome.MET)
 
 
 def test_tables() -> None:
     found = rounds(120, 100)
     text = summary.terminal(found)
     assert re.search(r"fairlead +15 +240 +0\.30 \(0\.30 to 0\.30\)", text)
-    assert f"MISSED  {CASE}: CPU per query" in text
+    assert re.search(f"^MISSED +{CASE}: CPU per query", text, re.MULTILINE)
+    assert text.endswith("p99 ≤ 1 × haproxy: met in all 1 cases")
+    assert summary.closing(rounds(114, 100))[6].endswith(f": missed in {CASE}")
     document = summary.markdown(found, ["Said before."])
     rows = [line for line in document.splitlines() if line.startswith("|")]
     assert len(rows) == 6
