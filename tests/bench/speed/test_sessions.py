@@ -103,3 +103,9 @@ def test_sessions_that_wait() -> None:
     [missed] = idle_lines([Idle(OURS, 100, 25 * 1024, 0, 8192)], 24 * 1024, OURS)
     assert missed.endswith("MISSED")
     assert 100 <= most_sessions(10_000) <= 10_000
+
+
+def test_quiet_is_waited_for() -> None:
+    assert usage.wait_quiet(float(os.cpu_count() or 1) + 1, 5)
+    assert not usage.wait_quiet(-1.0, 0.1)
+    assert usage.wait_quiet(-1.0, 0.0)  # not asked for
