@@ -85,6 +85,14 @@ transparency: venv ## test suites of SQLAlchemy and aiomysql through the router 
 locust: venv ## writers, readers and the CQRS sample under Locust, with Prometheus and a report (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.locust $(BENCH_ARGS)
 
+.PHONY: bench
+bench: venv ## the router's speed beside MySQL Router and HAProxy, in paired rounds (BENCH_ARGS=…, such as --quick)
+	@$(HERE) exec $(BIN)/python -m bench.speed $(BENCH_ARGS)
+
+.PHONY: bench-connections
+bench-connections: venv ## new connections a second, and how long the event loop is held by them (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.accepting $(BENCH_ARGS)
+
 .PHONY: bench-dns
 bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.peers.dns_answers $(BENCH_ARGS)

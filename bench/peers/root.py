@@ -1,7 +1,7 @@
-"""A private root directory with the peers: name servers, etcd, MariaDB with Galera, HAProxy, Prometheus.
+"""A private root with the peers: name servers, etcd, MariaDB with Galera, HAProxy, Prometheus, sysbench.
 
-Debian packages, unpacked and not configured. Each program is run inside it by `chroot`, with a directory of its own
-that it sees as `/srv`.
+Debian packages, unpacked and not configured; nothing is installed. Each program is run inside it by `chroot`, with a
+directory of its own that it sees as `/srv`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PACKAGES = (
     "rsync",
     "haproxy",
     "prometheus",
+    "sysbench",
     # Something to stand on, and what the packages' own scripts call.
     "base-files",
     "base-passwd",
@@ -61,6 +62,7 @@ VERSIONS = {
     "usr/bin/etcd": "--version",
     "usr/sbin/mariadbd": "--version",
     "usr/bin/prometheus": "--version",
+    "usr/bin/sysbench": "--version",
 }
 
 

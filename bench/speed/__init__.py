@@ -1,0 +1,1 @@
+"""How fast the router is beside its peers: rounds in turns, paired ratios, verdicts. Nothing for users."""
