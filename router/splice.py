@@ -33,12 +33,21 @@ DEAD_AFTER = 120
 
 
 def notice_dead_peers(sock: socket.socket) -> None:
-    """Have the kernel find out about hosts that vanished; a listening socket passes it on to what it accepts."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, (DEAD_AFTER - KEEPALIVE_IDLE) // 10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
+    """Have the kernel find out about hosts that vanished; a listening socket passes it on to what it accepts.
+
+    Args:
+        sock: a socket, or what a transport gives for its own.
+    """
+    # One object for all calls: uvloop's stand-in makes one for each.
+    own = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    try:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, (DEAD_AFTER - KEEPALIVE_IDLE) // 10)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
+    finally:
+        own.detach()
 
 
 class Side(Enum):

@@ -14,7 +14,7 @@ import pytest
 from cluster.members import Endpoint, Member, Role
 from router.sessions import Phase, Session
 from router.settings import Protocol
-from router.splice import HELD_BYTES, READ_BYTES, WRITE_HIGH_WATER, End
+from router.splice import DEAD_AFTER, HELD_BYTES, KEEPALIVE_IDLE, READ_BYTES, WRITE_HIGH_WATER, End
 from tests.router.conftest import Run
 from tests.router.fakes import route, until
 from tests.router.wires import (
@@ -417,6 +417,28 @@ def test_bytes_that_come_after_the_end_go_nowhere(run: Run, side: str) -> None:
             assert await receive(sink, 1) == b""
             await ended(source)
             await until(lambda: not made.port.sessions, "the session is accounted for")
+
+    run(scenario())
+
+
+def test_both_ends_send_at_once_and_are_asked_whether_they_live(run: Run) -> None:
+    options = {
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): KEEPALIVE_IDLE,
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): DEAD_AFTER * 1000,
+    }
+
+    async def scenario() -> None:
+        async with wires() as made:
+            wire = await made.open()
+            for end in (wire.session.client, wire.session.client.peer):
+                assert end is not None
+                assert end.transport is not None
+                sock = end.transport.get_extra_info("socket")
+                assert {option: sock.getsockopt(*option) for option in options} == options
+            await send(wire.client, b"alive")
+            assert await receive(wire.member, 5) == b"alive", "its descriptor is still its own"
 
     run(scenario())
 
