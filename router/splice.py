@@ -38,8 +38,8 @@ def notice_dead_peers(sock: socket.socket) -> None:
     Args:
         sock: a socket, or what a transport gives for its own.
     """
-    # One object for all calls: uvloop's stand-in makes one for each.
-    own = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    # One object for all calls: uvloop's stand-in makes one for each. Its family does not matter to them.
+    own = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, sock.fileno())
     try:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
@@ -159,7 +159,8 @@ class End(asyncio.Protocol):
         """Send what is left, then close; within LINGER seconds whatever the other side does."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
-            self.linger()
+            if self.transport.get_write_buffer_size():  # else it is closed in the loop's next turn
+                self.linger()
 
     def say_last(self, data: bytes) -> None:
         """Send a last word and close once the client has had time to read it.
