@@ -25,7 +25,7 @@ from cluster.topology import MemberStatus, Topology, Trust
 from router.listener import Listener, open_socket
 from router.routes import Route
 from router.sessions import Phase, Port
-from router.settings import Destination, Protocol, StrategyName
+from router.words import Destination, Protocol, StrategyName
 
 GREETING = bytes(80)  # as long as a MySQL server's
 LOGIN = b"login".ljust(100, b"\0")

@@ -13,8 +13,8 @@ import pytest
 
 from cluster.members import Endpoint, Member, Role
 from router.sessions import Phase, Session
-from router.settings import Protocol
 from router.splice import DEAD_AFTER, HELD_BYTES, KEEPALIVE_IDLE, READ_BYTES, WRITE_HIGH_WATER, End
+from router.words import Protocol
 from tests.router.conftest import Run
 from tests.router.fakes import route, until
 from tests.router.wires import (
@@ -387,7 +387,7 @@ def test_an_ended_session_is_freed_without_the_collector(run: Run) -> None:
                 wire.member.close()
                 del wire
                 await until(lambda: not made.port.sessions, "the session is accounted for")
-                await until(lambda: not living(), "it is freed", timeout=1.0)
+                await until(lambda: not living(), "it is freed")
 
     gc.collect()
     gc.disable()
