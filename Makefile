@@ -109,6 +109,10 @@ bench-following: venv ## how soon a role change is in the topology, with notices
 bench-clusters: venv ## a thousand clusters in one publisher: how soon changes are answered, and at what cost (BENCH_ARGS=…)
 	@$(HERE) exec $(BIN)/python -m bench.figures.clusters $(BENCH_ARGS)
 
+.PHONY: bench-idle
+bench-idle: venv ## what ten thousand idle sessions cost in memory (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.idle_sessions $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## removes what these commands made here (caches in the home directory stay)
 	@$(HERE) rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -26,7 +26,8 @@ def open_socket(endpoint: Endpoint) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, or asyncio does not set TCP_NODELAY on what is accepted.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as exc:
         raise ListenError(f"{endpoint}: {exc.strerror}") from exc
     try:
