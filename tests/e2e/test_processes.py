@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -141,12 +142,15 @@ def published(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Ite
         stage.children.end()
 
 
+def elsewhere(stage: Stage) -> Stage:
+    """The stage with an address that nobody else has: others look for free ones from 127.0.0.1 on."""
+    return replace(stage, address=".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))]))
+
+
 @pytest.fixture
 def routed(published: Stage, tmp_path: Path) -> Iterator[Routed]:
     published.sandbox.restore()
-    # Another address for each test: between two of them others may take the one before.
-    address = arrange(published.sandbox, tmp_path).address
-    one = Routed(replace(published, address=address), tmp_path / "router.toml")
+    one = Routed(elsewhere(published), tmp_path / "router.toml")
     one.write()
     try:
         one.start()
@@ -332,7 +336,7 @@ os.execv(sys.executable, [sys.executable, "-m", "router.cli", *sys.argv[2:]])
 
 
 def test_a_socket_that_systemd_holds_is_used(published: Stage, tmp_path: Path) -> None:
-    published = replace(published, address=arrange(published.sandbox, tmp_path).address)
+    published = elsewhere(published)
     one = Routed(published, tmp_path / "router.toml")
     one.write(workers=1)
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
