@@ -16,6 +16,7 @@ from enum import Enum
 
 from cluster.access import Access
 from cluster.members import Endpoint
+from router import logs
 from router.admin import Admin
 from router.changes import Changes, compare
 from router.clusters import Clusters, Looks
@@ -24,7 +25,7 @@ from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
 from router.listener import ListenError
-from router.messages import Configure, RouteOrder
+from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
 from router.routes import Route, route_of
@@ -144,6 +145,9 @@ class Router:
             left -= {str(route.listen) for route in settings.routes.values()}
             if self._sockets.hush(left):
                 await asyncio.sleep(SETTLING)
+            if settings.log != self.settings.log:
+                logs.start(settings.log.level, settings.log.format, settings.log.repeats)
+                self._crew.tell(Log(tuple(logs.words())))
             self.settings, self.routes, self._accesses = settings, _routes(settings), accesses
             for name in self._clusters.follow(settings.clusters, accesses, {}):
                 self._crew.forget(name)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cluster.evidence import Policy
 from cluster.members import Endpoint
+from router.log_settings import LogSettings
 from router.words import Destination, Protocol, StrategyName
 from srv import documents
 from srv.documents import Table, WrongError, address
@@ -144,6 +145,7 @@ class Settings(Table):
     admin: AdminSettings = AdminSettings()
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that carry sessions, each on a core of its own. One is enough until it takes a whole core."""
+    log: LogSettings = LogSettings()
     drain_timeout: Annotated[float, Field(ge=0, le=86400)] = 20.0
     """Seconds that sessions have to end by themselves after SIGTERM: below Kubernetes' 30 s grace."""
 
