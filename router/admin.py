@@ -14,7 +14,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cluster.topology import Topology
-from router.metrics import CONTENT_TYPE, Metrics
+from router.families import CONTENT_TYPE
+from router.metrics import Metrics
 from router.reports import RouteReport, SessionReport, WorkerReport
 from srv.freshness import Followed
 
@@ -214,6 +215,8 @@ def describe_routes(router: Router) -> list[dict[str, Any]]:
                 "accepted_total": report.started,
                 "refused_total": sum(report.refused.values()),
                 "cut_total": report.cut,
+                "bytes_in_total": report.bytes_in,
+                "bytes_out_total": report.bytes_out,
             }
         )
     return shown

@@ -58,6 +58,10 @@ class ClusterSettings(PolicyTable):
     """Seconds between looks at a member. Notices come in between; this is for what they miss."""
     probe_timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.5
     """Seconds for one look, connecting included."""
+    server_metrics: bool = False
+    """Whether members are asked, with the probe's account, for what they count of themselves, for /metrics."""
+    server_metrics_interval: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """Seconds between two such questions to a member: Prometheus' usual scrape interval."""
     topology_max_age: Annotated[float, Field(ge=1, le=86400)] = 30.0
     """Seconds for which the last known roles serve new sessions while no member can be asked."""
     dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = FRESHNESS.keep_last_good
