@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cluster.topology import Topology
+from router import page
 from router.families import CONTENT_TYPE
 from router.metrics import Metrics
 from router.reports import RouteReport, SessionReport, WorkerReport
@@ -51,6 +52,7 @@ class Admin:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._metrics = Metrics(router)
+        self._page = page.load()
         self._runner: web.AppRunner | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -58,6 +60,7 @@ class Admin:
         app = web.Application()
         app.add_routes(
             [
+                *(web.get(path, self._get_page) for path in self._page),
                 web.get("/metrics", self._get_metrics),
                 web.get("/livez", self._get_livez),
                 web.get("/readyz", self._get_readyz),
@@ -82,6 +85,10 @@ class Admin:
         """End the listener and its connections."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _get_page(self, request: web.Request) -> web.Response:
+        file = self._page[request.path]
+        return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=page.HEADERS)
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
         await self._router.refresh()

@@ -49,9 +49,9 @@ def histogram(name: str, words: str, labels: Sequence[str], samples: Iterable[tu
 
 
 def text_of(families: Iterable[Metric]) -> bytes:
-    """All families in Prometheus' text format; those without a sample are left out."""
+    """All families in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Collected([family for family in families if family.samples]))
+    registry.register(_Collected(list(families)))
     return generate_latest(registry)
 
 

@@ -40,6 +40,8 @@ def server_families(watches: Mapping[str, Watch], now: float) -> Iterator[Family
         for member, status in watch.statuses.items()
         if now - status.taken_at < KEPT * watch.timing.status_interval
     ]
+    if not fresh:
+        return
     up = [([cluster, member], float(bool(status.values))) for cluster, member, status in fresh]
     yield gauge("mysql_up", "1 where the member told its own counts when it was last asked.", LABELS, up)
     samples: dict[str, list[tuple[list[str], float]]] = defaultdict(list)
