@@ -6,6 +6,8 @@ import asyncio
 import re
 import urllib.request
 
+import pytest
+
 from router import page
 from router.service import Phase, Router
 from tests.router.conftest import Run
@@ -45,3 +47,10 @@ def test_nothing_comes_from_elsewhere_or_is_put_in_as_markup() -> None:
     assert "://" not in files["/page.css"] + files["/page.js"].replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", files["/page.js"])
     assert not re.search(r'\son\w+="|style="', files["/"]), "the policy forbids it"
+
+
+def test_every_kind_of_event_is_listened_for() -> None:
+    events = pytest.importorskip("router.events", reason="there are no events to listen for yet")
+    kinds = re.search(r"const KINDS = \[(.*?)\]", page.load()["/page.js"].body.decode(), re.DOTALL)
+    assert kinds
+    assert set(re.findall(r'"([a-z-]+)"', kinds.group(1))) == {kind.value for kind in events.Kind}
