@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import subprocess
 import urllib.request
 import zlib
@@ -20,6 +21,7 @@ from bench.demo.run import DOMAIN
 from bench.demo.stage import arrange, start_publisher
 from bench.peers.onlookers import PROMTOOL, ensure_onlookers, enter
 from bench.sandbox.errors import SandboxError
+from bench.sandbox.processes import send
 from bench.sandbox.sandbox import Sandbox
 from tests.e2e.browser import opened
 from tests.e2e.routing import RO_PORT, RW_PORT, Stage, until
@@ -252,3 +254,25 @@ def shades(picture: bytes) -> int:
 def ground(picture: bytes) -> bytes:
     """The first pixel, which no filter changes but by zeros."""
     return pixels(picture)[1:4]
+
+
+def test_a_reload_changes_how_all_processes_log(stage: Stage) -> None:
+    log = stage.children.log("router")
+    file = log.parent / "router.toml"
+    file.write_text(CONFIGURATION.replace('"json"', '"text"'))
+    send(stage.children.running["router"], signal.SIGHUP)
+    try:
+        until(
+            lambda: " INFO    reload: log.format json -> text\n" in log.read_text(), "the main process tells it as text"
+        )
+        ended = re.compile(r"^\S+ DEBUG   session \d+: ended by", re.MULTILINE)
+
+        def told_as_text() -> bool:
+            BlockingConnection(stage.address, RW_PORT, stage.account).close()
+            return ended.search(log.read_text()) is not None
+
+        until(told_as_text, "so does the worker, of a session that came after it was told")
+    finally:
+        file.write_text(CONFIGURATION)
+        send(stage.children.running["router"], signal.SIGHUP)
+    until(lambda: '"message":"reload: log.format text -> json"' in log.read_text(), "and all is as before")
