@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -107,14 +109,10 @@ async def opened(url: str, directory: Path) -> AsyncIterator[Page]:
                 yield page
                 hearing.cancel()
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)  # the command is a script, whose browser has processes of its own
+        process.wait()
 
 
 def _start(directory: Path) -> subprocess.Popen[bytes]:
     with (directory / "browser.log").open("wb") as log:
-        return subprocess.Popen([*enter(directory), BROWSER, *OPTIONS], stdout=log, stderr=log)
+        return subprocess.Popen([*enter(directory), BROWSER, *OPTIONS], stdout=log, stderr=log, start_new_session=True)
