@@ -15,6 +15,13 @@ from cluster.galera_questions import ASK_MARIADB, compare, read_mariadb
 from cluster.interview import Interview
 from cluster.members import Member
 from cluster.observations import Observation, Outcome, Report
+from cluster.server_status import (
+    ASK_MARIADB_STATUS,
+    ASK_STATUS,
+    ServerStatus,
+    read_mariadb_status,
+    read_status,
+)
 from xproto.errors import ServerError
 from xproto.notices import Notice
 from xproto.session import Login
@@ -28,6 +35,8 @@ MARIADB = "MariaDB"  # in the version that its greeting names
 # Seconds between the two questions of the first look at a Galera node. Who starts must learn where writes go, and a
 # cluster that takes a few dozen a second shows it by then.
 LISTENING = 0.25
+# What a server is asked for its counts, and what reads its answer.
+COUNTS = {MARIADB: (ASK_MARIADB_STATUS, read_mariadb_status), "": (ASK_STATUS, read_status)}
 
 
 class ClassicProbe:
@@ -80,6 +89,18 @@ class ClassicProbe:
     def nudge(self) -> bool:
         """Nothing to deliver."""
         return True
+
+    async def read_status(self, timeout: float) -> ServerStatus | None:
+        """Ask what the server counts of itself, over the session that is open; None where there is none."""
+        session, taken_at = self._session, self._clock()
+        if session is None or session.closed:
+            return None
+        kind = MARIADB if MARIADB in session.server_version else ""
+        question, read = COUNTS[kind]
+        try:
+            return ServerStatus(taken_at, read(await session.execute(question, timeout=timeout)))
+        except FAILURES as error:
+            return ServerStatus(taken_at, detail=name_failure(error, timeout)[1])
 
     async def close(self) -> None:
         """End the session, if there is one."""

@@ -10,6 +10,7 @@ from cluster.access import Access
 from cluster.classic_probe import ClassicProbe
 from cluster.members import Member
 from cluster.observations import Observation
+from cluster.server_status import ServerStatus
 from cluster.x_probe import XProbe
 from xproto.notices import Notice
 
@@ -26,6 +27,13 @@ class Probe(Protocol):
 
     def nudge(self) -> bool:
         """Have the member deliver the notices that it holds, without waiting; say whether the session still lives."""
+
+    async def read_status(self, timeout: float) -> ServerStatus | None:
+        """Ask what the server counts of itself, over the session that is open; None where there is none.
+
+        Args:
+            timeout: seconds; a session that has not answered then is closed.
+        """
 
     async def close(self) -> None:
         """End the session, if there is one."""

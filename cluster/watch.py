@@ -20,6 +20,7 @@ from cluster.evidence import Policy
 from cluster.members import Member, Role, State
 from cluster.observations import Observation, Outcome
 from cluster.probe import MakeProbe, Probe, make_probe
+from cluster.server_status import ServerStatus
 from cluster.topology import Topology, Trust, changes
 from xproto.notices import GroupReplicationStateChanged, Notice
 
@@ -43,6 +44,10 @@ class Timing:
     unsettled_interval: between looks while a majority answers and no member may be written to.
     unsettled_for: how long after the latest change; a cluster may be kept without a primary for days.
     reconnect_ceiling: the longest wait before a member that does not answer is tried again.
+    status_interval: between two questions for what a server counts of itself (`Watch.statuses`); 0: it is not asked. It
+        is asked between two looks, while all is calm.
+    status_timeout: for its answer, which takes a few milliseconds. A member that has not answered by then is looked at
+        at once, so that one which hangs is found no later for it.
     """
 
     poll: float = 0.5
@@ -53,6 +58,8 @@ class Timing:
     unsettled_interval: float = 0.05
     unsettled_for: float = 60.0
     reconnect_ceiling: float = 1.0
+    status_interval: float = 0.0
+    status_timeout: float = 0.25
 
 
 class Watch:
@@ -89,6 +96,8 @@ class Watch:
         self._rng = rng or random.Random()
         self._members: dict[str, Member] = {}
         self._observations: dict[str, Observation] = {}
+        self.statuses: dict[str, ServerStatus] = {}
+        """What each server counted of itself when it was last asked."""
         self._told: dict[str, tuple[Outcome, str]] = {}  # what was last logged of each
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
@@ -115,6 +124,7 @@ class Watch:
         for name, member in self._members.items():
             if wanted.get(name) != member:
                 self._observations.pop(name, None)
+                self.statuses.pop(name, None)
                 self._told.pop(name, None)
                 task = self._tasks.pop(name, None)
                 if task is not None:
@@ -182,6 +192,8 @@ class Watch:
                 seen = await self._look(probe, member)
                 failures = 0 if seen.report else failures + 1
                 self._observed(seen)
+                if seen.report and self._may_ask_status(member, wake) and not await self._ask_status(probe, member):
+                    continue
                 until = self._next_look(seen.taken_at) if failures == 0 else self._clock() + self._backoff(failures)
                 if await self._rest(wake, until):
                     # Asked to look now, but never more often than a burst does: a flood of notices is one hint.
@@ -201,6 +213,25 @@ class Watch:
             log.exception("probe of %s: a fault in reading its answer", member.name)
             await probe.close()
             return Observation(member, taken_at, Outcome.BROKEN, detail=f"fault: {type(exc).__name__}")
+
+    def _may_ask_status(self, member: Member, wake: asyncio.Event) -> bool:
+        """Whether a server's own counts are wanted again, and no look is."""
+        if not self.timing.status_interval or wake.is_set() or self._is_moving() or self._clock() < self._burst_until:
+            return False
+        last = self.statuses.get(member.name)
+        return last is None or self._clock() - last.taken_at >= self.timing.status_interval
+
+    async def _ask_status(self, probe: Probe, member: Member) -> bool:
+        """Ask a server what it counts; say whether its session still lives."""
+        status = await probe.read_status(self.timing.status_timeout)
+        if status is None:
+            return True
+        before = self.statuses.get(member.name)
+        if status.detail and (before is None or before.detail != status.detail):
+            log.warning("member %s: does not tell its own counts: %s", member.name, status.detail)
+        if self._members.get(member.name) == member:
+            self.statuses[member.name] = status
+        return not status.detail
 
     async def _rest(self, wake: asyncio.Event, until: float) -> bool:
         """Wait for the time of the next look; say whether one is wanted before."""
@@ -233,12 +264,16 @@ class Watch:
         timing = self.timing
         if self._clock() < self._burst_until:
             return taken_at + timing.burst_interval
-        unsettled = self.topology.trust is Trust.QUORUM and not self.topology.primaries()
-        if unsettled and self._clock() - self._changed_at < timing.unsettled_for:
+        if self._is_moving():
             return taken_at + timing.unsettled_interval
         # All members on one beat: to wake up once costs less than to wake up for each. Timers may come a little early.
         until_beat = timing.poll - (taken_at - self._beat) % timing.poll
         return taken_at + until_beat + (timing.poll if until_beat < timing.poll / 2 else 0.0)
+
+    def _is_moving(self) -> bool:
+        """Whether a majority answers and no member may be written to, of late."""
+        unsettled = self.topology.trust is Trust.QUORUM and not self.topology.primaries()
+        return unsettled and self._clock() - self._changed_at < self.timing.unsettled_for
 
     def _backoff(self, failures: int) -> float:
         ceiling = min(self.timing.reconnect_ceiling, self.timing.unsettled_interval * 2.0 ** min(failures, 16))

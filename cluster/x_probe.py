@@ -12,6 +12,7 @@ from cluster.access import FAILURES, LEAVING, Access, name_failure
 from cluster.interview import Interview
 from cluster.members import Endpoint, Member
 from cluster.observations import Observation, Outcome, Report
+from cluster.server_status import ASK_STATUS, ServerStatus, read_status
 from xproto.errors import ServerError
 from xproto.notices import Notice
 from xproto.rows import Value
@@ -74,6 +75,17 @@ class XProbe:
         An X session that says nothing gets its notices on a half-second tick; one that speaks gets them at once.
         """
         return self._session is not None and self._session.ping()
+
+    async def read_status(self, timeout: float) -> ServerStatus | None:
+        """Ask what the server counts of itself, over the session that is open; None where there is none."""
+        session, taken_at = self._session, self._clock()
+        if session is None or session.closed or self._access.login is None:
+            return None
+        try:
+            rows = (await session.execute(ASK_STATUS, timeout=timeout)).rows
+            return ServerStatus(taken_at, read_status(rows))
+        except FAILURES as error:
+            return ServerStatus(taken_at, detail=name_failure(error, timeout)[1])
 
     async def close(self) -> None:
         """End the session, if there is one."""

@@ -28,6 +28,7 @@ def report_route(port: Port, *, listening: bool) -> RouteReport:
         cut=tally.cut,
         joined=dict(tally.joined),
         connect_seconds=dict(tally.connect_seconds),
+        connect_times={member: dict(buckets) for member, buckets in tally.connect_times.items()},
         dial_failures=dict(tally.dial_failures),
         bytes_in=bytes_in,
         bytes_out=bytes_out,

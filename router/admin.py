@@ -14,7 +14,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cluster.topology import Topology
-from router.metrics import CONTENT_TYPE, Metrics
+from router import page
+from router.families import CONTENT_TYPE
+from router.metrics import Metrics
 from router.reports import RouteReport, SessionReport, WorkerReport
 from srv.freshness import Followed
 
@@ -50,6 +52,7 @@ class Admin:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._metrics = Metrics(router)
+        self._page = page.load()
         self._runner: web.AppRunner | None = None
 
     async def start(self, sock: socket.socket) -> None:
@@ -57,6 +60,7 @@ class Admin:
         app = web.Application()
         app.add_routes(
             [
+                *(web.get(path, self._get_page) for path in self._page),
                 web.get("/metrics", self._get_metrics),
                 web.get("/livez", self._get_livez),
                 web.get("/readyz", self._get_readyz),
@@ -81,6 +85,10 @@ class Admin:
         """End the listener and its connections."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _get_page(self, request: web.Request) -> web.Response:
+        file = self._page[request.path]
+        return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=page.HEADERS)
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
         await self._router.refresh()
@@ -214,6 +222,8 @@ def describe_routes(router: Router) -> list[dict[str, Any]]:
                 "accepted_total": report.started,
                 "refused_total": sum(report.refused.values()),
                 "cut_total": report.cut,
+                "bytes_in_total": report.bytes_in,
+                "bytes_out_total": report.bytes_out,
             }
         )
     return shown

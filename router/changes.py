@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.settings import RouteSettings, Settings
+from srv.documents import Table
 
 MOVING = ("listen", "protocol", "destination", "cluster")
 """Options of a route that make another route of it: its sessions have the drain's time to end."""
@@ -66,13 +67,22 @@ def compare(old: Settings, new: Settings) -> Changes:
         clusters_added=tuple(sorted(new.clusters.keys() - old.clusters.keys())),
         clusters_removed=tuple(sorted(old.clusters.keys() - new.clusters.keys())),
         clusters_changed={name: what for name, what in in_clusters.items() if what},
-        others=_differences({key: top_old[key] for key in others}, {key: top_new[key] for key in others}),
+        others=_differences(_flat(top_old, others), _flat(top_new, others)),
         refused=tuple(key for key in FIXED if top_old[key] != top_new[key]),
     )
 
 
 def _described(settings: Settings, route: RouteSettings) -> dict[str, Any]:
     return {**dict(route), "cluster": settings.cluster_of(route)}
+
+
+def _flat(top: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
+    """Options by name; those of a table by its name and theirs, `log.format`."""
+    flat: dict[str, Any] = {}
+    for key in keys:
+        value = top[key]
+        flat.update({f"{key}.{name}": one for name, one in value} if isinstance(value, Table) else {key: value})
+    return flat
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:

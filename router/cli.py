@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         subparser.set_defaults(run=register(subparser))
     args = parser.parse_args(argv)
-    logs.start(getattr(args, "log_level", "WARNING"))  # what runs for long has the option; what ends soon just prints
+    # What runs for long has the option, or says its level in a file; what ends soon just prints.
+    logs.start(getattr(args, "log_level", "WARNING") or "INFO")
     try:
         status: int = args.run(args)
         sys.stdout.flush()

@@ -38,7 +38,8 @@ def router(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], in
     parser.add_argument("--bind", metavar="ADDR", help="address of the four usual routes (default 127.0.0.1)")
     parser.add_argument("--admin", metavar="ADDR:PORT", help="address of the HTTP listener (default 127.0.0.1:8443)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that carry sessions (default 1)")
-    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="default INFO")
+    parser.add_argument("--log-format", choices=["text", "json"], help="a line is for people, or a JSON object")
     return _run_router
 
 
@@ -58,6 +59,10 @@ def _run_router(args: argparse.Namespace) -> int:
     if args.check:
         print(_explain(settings))
         return 0
+
+    from router import logs
+
+    logs.start(settings.log.level, settings.log.format, settings.log.repeats)
 
     async def serve() -> None:
         await Router(settings, accesses, reread=lambda: _settings(args)).run()
@@ -107,6 +112,12 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
         document["admin"] = {**document.get("admin", {}), "listen": args.admin}
     if args.workers is not None:
         document["workers"] = args.workers
+    told = {"level": args.log_level, "format": args.log_format}
+    if isinstance(document.get("log", {}), dict):
+        document["log"] = {
+            **document.get("log", {}),
+            **{key: value for key, value in told.items() if value is not None},
+        }
     settings = parse(document)
     try:
         return settings, {name: _access(name, cluster) for name, cluster in settings.clusters.items()}

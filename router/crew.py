@@ -58,6 +58,7 @@ class Crew:
         self.hands: dict[int, Hand] = {}  # by serial number, those that drain included
         self.gone = combine(gone)
         self.next_serial = first_serial
+        self.died = 0  # workers that ended without having been asked to
         self.cut_at_end = 0  # sessions that ended workers had to cut
         self._on_dial_failure = on_dial_failure
         self._wanted = 0
@@ -263,6 +264,7 @@ class Crew:
             log.info("worker %d: ended", hand.serial)
         else:
             words = "worker %d: died, pid %d, %s; %d sessions went with it"
+            self.died += 1
             log.error(words, hand.serial, hand.pid, how, hand.report.sessions)
         if len(self._present()) + len(self._starting) < self._wanted:
             early = time.monotonic() - hand.started_at < SHORT_LIFE

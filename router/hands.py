@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from router import logs
 from router.counts import SharedMemory
 from router.link import Link, make_pair
 from router.messages import Killed, Message, Report, Serving, Sessions
@@ -154,8 +155,7 @@ def spawn(
     """
     ours, theirs = make_pair()
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW_FDS) for fd in (theirs.fileno(), memory.fd)]
-    level = logging.getLevelName(logging.getLogger().level)
-    argv = [sys.executable, "-m", "router.worker", str(serial), str(column), level]
+    argv = [sys.executable, "-m", "router.worker", str(serial), str(column), *logs.words()]
     try:
         pid = os.posix_spawn(
             sys.executable,

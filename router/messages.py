@@ -49,6 +49,13 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """Log like this from now on: `logs.words`."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A cluster's topology from now on."""
 
@@ -154,6 +161,7 @@ class HostErrors:
 Message = (
     Sockets
     | Configure
+    | Log
     | View
     | Pulse
     | ListSessions
@@ -171,6 +179,7 @@ Message = (
 KINDS: Mapping[str, type[Message]] = {
     "sockets": Sockets,
     "configure": Configure,
+    "log": Log,
     "topology": View,
     "pulse": Pulse,
     "list-sessions": ListSessions,

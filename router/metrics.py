@@ -1,7 +1,7 @@
 """Prometheus metrics, made of workers' reports and topologies when they are asked for.
 
 Nothing is counted twice and the relay's path touches no metric object. Series are bounded: by route, member, role and
-outcome, never by connection. The one importer of prometheus_client.
+outcome, never by connection.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
-
 from cluster.members import Role
 from cluster.topology import MemberStatus, Trust
+from router.durations import CONNECT_BOUNDS, Durations
+from router.families import Family, Samples, counter, gauge, histogram, text_of
 from router.reports import RouteReport, WorkerReport, WorkerState
+from router.server_series import server_families
 
 if TYPE_CHECKING:
     from router.service import Router
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 MEASURED: Sequence[tuple[str, str, Callable[[MemberStatus], float | None]]] = (
     (
@@ -40,7 +36,13 @@ MEASURED: Sequence[tuple[str, str, Callable[[MemberStatus], float | None]]] = (
 )
 
 GAUGES: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
+    ("clients", "Client connections, whether they have a member yet or not.", lambda route: route.sessions),
     ("sessions_parked", "Sessions that wait for a member.", lambda route: route.parked_now),
+)
+OF_WORKERS: Sequence[tuple[str, str, Callable[[WorkerReport], float]]] = (
+    ("worker_clients", "Client connections of one worker process.", lambda worker: worker.sessions),
+    ("worker_loop_lag_seconds", "The longest that its event loop came late, lately.", lambda worker: worker.lag),
+    ("worker_resident_bytes", "Memory of one worker process.", lambda worker: worker.resident),
 )
 COUNTERS: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
     ("sessions_accepted", "Connections accepted.", lambda route: route.started),
@@ -58,12 +60,6 @@ COUNTERS: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
 )
 COUNTERS_BY: Sequence[tuple[str, str, str, Callable[[RouteReport], Mapping[Any, float]]]] = (
     ("sessions_joined", "Sessions that got a member.", "member", lambda route: route.joined),
-    (
-        "connect_seconds",
-        "Time until members accepted, summed, of the sessions that got one.",
-        "member",
-        lambda route: route.connect_seconds,
-    ),
     ("sessions_refused", "Sessions answered with a MySQL error, by its code.", "code", lambda route: route.refused),
     ("dial_failures", "Connections to members that failed.", "member", lambda route: route.dial_failures),
     (
@@ -79,27 +75,23 @@ class Metrics:
     """One router's metrics."""
 
     def __init__(self, router: Router) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_RouterCollector(router))
+        self._router = router
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return text_of(self._families())
 
-
-class _RouterCollector(Collector):
-    def __init__(self, router: Router) -> None:
-        self._router = router
-
-    def collect(self) -> Iterator[Metric]:
+    def _families(self) -> Iterator[Family]:
         yield _gauge("build_info", "Always 1; the version is its label.", ["version"], [([version("fairlead")], 1)])
         ready = not self._router.not_ready_because()
         yield _gauge("ready", "1 while new connections are welcome.", [], [([], ready)])
         yield from self._of_routes()
         yield from self._of_workers()
         yield from self._of_clusters()
+        watches = {name: watcher.watch for name, watcher in self._router.watchers.items()}
+        yield from server_families(watches, time.monotonic())
 
-    def _of_routes(self) -> Iterator[Metric]:
+    def _of_routes(self) -> Iterator[Family]:
         reports = self._router.report()
         yield _gauge(
             "sessions",
@@ -115,19 +107,32 @@ class _RouterCollector(Collector):
             samples = [([n, str(key)], count) for n, r in reports.items() for key, count in by_label(r).items()]
             yield _counter(name, words, ["route", label], samples)
 
-    def _of_workers(self) -> Iterator[Metric]:
-        workers = list(self._router.workers())
-        yield _gauge("workers", "Worker processes that accept connections.", [], [([], _serving(workers))])
-        yield _gauge(
-            "loop_lag_seconds",
-            "The longest that a worker's event loop came late, lately; of the worst of them.",
-            [],
-            [([], max((worker.lag for worker in workers), default=0.0))],
+        yield histogram(
+            "fairlead_connect_seconds",
+            "Time until members accepted, of the sessions that got one.",
+            ["route", "member"],
+            [
+                (
+                    [n, m],
+                    Durations(CONNECT_BOUNDS, number, r.connect_seconds.get(m, 0.0), dict(r.connect_times.get(m, {}))),
+                )
+                for n, r in reports.items()
+                for m, number in r.joined.items()
+            ],
         )
-        resident = sum(worker.resident for worker in workers)
-        yield _gauge("workers_resident_bytes", "Memory of all worker processes, summed.", [], [([], resident)])
 
-    def _of_clusters(self) -> Iterator[Metric]:
+    def _of_workers(self) -> Iterator[Family]:
+        workers = sorted(self._router.workers(), key=lambda worker: worker.serial)
+        yield _gauge("workers", "Worker processes that accept connections.", [], [([], _serving(workers))])
+        yield _counter("workers_died", "Worker processes that ended unasked.", [], [([], self._router.workers_died)])
+        reloads = [([how], number) for how, number in self._router.reloads.items()]
+        yield _counter("reloads", "Configurations read again, by how that ended.", ["outcome"], reloads)
+        for name, words, of_worker in OF_WORKERS:
+            # By place, not by serial number: a worker that dies again and again must not leave a series each time.
+            samples = [([str(place)], of_worker(worker)) for place, worker in enumerate(workers, 1)]
+            yield _gauge(name, words, ["worker"], samples)
+
+    def _of_clusters(self) -> Iterator[Family]:
         now = time.monotonic()
         watches = {name: watcher.watch for name, watcher in self._router.watchers.items()}
         topologies = {name: watch.topology for name, watch in watches.items()}
@@ -172,6 +177,18 @@ class _RouterCollector(Collector):
                     if (value := measured(status)) is not None
                 ],
             )
+        yield histogram(
+            "fairlead_failover_seconds",
+            "Time without a primary: from when none was offered until one was writable.",
+            ["cluster"],
+            [([n], one.durations) for n, one in self._router.failovers.items()],
+        )
+        yield _gauge(
+            "without_primary_seconds",
+            "Time without a primary until now; 0 while there is one, or never was.",
+            ["cluster"],
+            [([n], one.lasting(now)) for n, one in self._router.failovers.items()],
+        )
         yield _counter(
             "probe_looks",
             "Looks at members, by how they ended.",
@@ -207,18 +224,9 @@ def _serving(workers: Sequence[WorkerReport]) -> int:
     return sum(worker.state is WorkerState.SERVING for worker in workers)
 
 
-Samples = Sequence[tuple[list[str], float]]
+def _gauge(name: str, words: str, labels: list[str], samples: Samples) -> Family:
+    return gauge(f"fairlead_{name}", words, labels, samples)
 
 
-def _gauge(name: str, words: str, labels: list[str], samples: Samples) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"fairlead_{name}", words, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, float(value))
-    return family
-
-
-def _counter(name: str, words: str, labels: list[str], samples: Samples) -> CounterMetricFamily:
-    family = CounterMetricFamily(f"fairlead_{name}", words, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, float(value))
-    return family
+def _counter(name: str, words: str, labels: list[str], samples: Samples) -> Family:
+    return counter(f"fairlead_{name}", words, labels, samples)

@@ -39,6 +39,8 @@ class RouteReport:
     cut: int = field(default=0, metadata=COUNTER)  # sessions ended because their member was demoted or lost
     joined: Mapping[str, int] = field(default_factory=dict, metadata=COUNTER)  # by member
     connect_seconds: Mapping[str, float] = field(default_factory=dict, metadata=COUNTER)  # of those joined, by member
+    connect_times: Mapping[str, Mapping[int, int]] = field(default_factory=dict, metadata=COUNTER)
+    """How many took how long to connect: by member and `durations.CONNECT_BOUNDS`, not cumulative."""
     dial_failures: Mapping[str, int] = field(default_factory=dict, metadata=COUNTER)  # by member
     bytes_in: int = field(default=0, metadata=COUNTER)  # from clients, of ended and live sessions
     bytes_out: int = field(default=0, metadata=COUNTER)  # to clients
@@ -106,9 +108,15 @@ def _add(one: RouteReport, other: RouteReport) -> RouteReport:
     for this in fields(one):
         if not this.metadata:
             continue
-        mine, its = getattr(one, this.name), getattr(other, this.name)
-        if isinstance(mine, Mapping):
-            sums[this.name] = {key: mine.get(key, 0) + its.get(key, 0) for key in mine.keys() | its.keys()}
-        else:
-            sums[this.name] = mine + its
+        sums[this.name] = _sum(getattr(one, this.name), getattr(other, this.name))
     return replace(one, **sums)
+
+
+def _sum(mine: Any, its: Any) -> Any:
+    """Numbers added up; of mappings, those of each key."""
+    if not isinstance(mine, Mapping):
+        return mine + its
+    return {
+        key: _sum(mine[key], its[key]) if key in mine and key in its else (mine if key in mine else its)[key]
+        for key in mine.keys() | its.keys()
+    }

@@ -16,15 +16,17 @@ from enum import Enum
 
 from cluster.access import Access
 from cluster.members import Endpoint
+from router import logs
 from router.admin import Admin
 from router.changes import Changes, compare
 from router.clusters import Clusters, Looks
 from router.counts import SharedMemory
 from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
+from router.failovers import Failovers
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
 from router.listener import ListenError
-from router.messages import Configure, RouteOrder
+from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
 from router.routes import Route, route_of
@@ -64,6 +66,7 @@ class Router:
         self.phase = Phase.STARTING
         self._accesses = accesses
         self._reread = reread
+        self.reloads = {"applied": 0, "refused": 0}  # by how they ended
         self._sockets = ListeningSockets()
         self._crew: Crew | None = None
         self._clusters: Clusters | None = None
@@ -84,6 +87,16 @@ class Router:
         """How looks at members ended, by cluster."""
         followed = self._clusters.followed if self._clusters is not None else {}
         return {name: one.looks for name, one in followed.items()}
+
+    @property
+    def failovers(self) -> Mapping[str, Failovers]:
+        """How long each cluster was without a primary, each time."""
+        return self._clusters.failovers if self._clusters is not None else {}
+
+    @property
+    def workers_died(self) -> int:
+        """Worker processes that ended without having been asked to, since this program was started."""
+        return self._crew.died if self._crew is not None else 0
 
     def not_ready_because(self) -> str:
         """Why no new connections should be sent here; empty where they should.
@@ -131,6 +144,15 @@ class Router:
         Raises:
             SettingsError: it is not valid, cannot be had, or asks for what only a restart can change.
         """
+        try:
+            changes = await self._reload()
+        except SettingsError:
+            self.reloads["refused"] += 1
+            raise
+        self.reloads["applied"] += 1
+        return changes
+
+    async def _reload(self) -> Changes:
         async with self._changing:
             if self._reread is None or self._crew is None or self._clusters is None:
                 raise SettingsError("there is no configuration to read again")
@@ -144,6 +166,9 @@ class Router:
             left -= {str(route.listen) for route in settings.routes.values()}
             if self._sockets.hush(left):
                 await asyncio.sleep(SETTLING)
+            if settings.log != self.settings.log:
+                logs.start(settings.log.level, settings.log.format, settings.log.repeats)
+                self._crew.tell(Log(tuple(logs.words())))
             self.settings, self.routes, self._accesses = settings, _routes(settings), accesses
             for name in self._clusters.follow(settings.clusters, accesses, {}):
                 self._crew.forget(name)

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from cluster.members import Member
 from cluster.topology import Topology
+from router import durations
 from router.counts import Counts, LocalCounts
 from router.refusals import Refusal, encode, no_member, parking_full
 from router.routes import Candidate, Route, may_stay, pick
@@ -44,6 +45,7 @@ class Tally:
         "bytes_in",
         "bytes_out",
         "connect_seconds",
+        "connect_times",
         "cut",
         "dial_failures",
         "joined",
@@ -61,6 +63,7 @@ class Tally:
         self.cut = 0  # sessions ended because their member was demoted or lost
         self.joined: dict[str, int] = {}  # sessions, by member
         self.connect_seconds: dict[str, float] = {}  # how long their members took to accept, summed, by member
+        self.connect_times: dict[str, dict[int, int]] = {}  # the same in buckets, by member and upper bound
         self.dial_failures: dict[str, int] = {}  # by member
         self.bytes_in = 0  # client to member, of ended sessions
         self.bytes_out = 0
@@ -317,6 +320,7 @@ class Session:
         tally, name = self.port.tally, member.name
         tally.joined[name] = tally.joined.get(name, 0) + 1
         tally.connect_seconds[name] = tally.connect_seconds.get(name, 0.0) + took
+        durations.count(tally.connect_times.setdefault(name, {}), durations.CONNECT_BOUNDS, took)
         self.client.join(end)
 
     def _refuse(self, refusal: Refusal) -> None:

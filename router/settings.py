@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cluster.evidence import Policy
 from cluster.members import Endpoint
+from router.log_settings import LogSettings
 from router.words import Destination, Protocol, StrategyName
 from srv import documents
 from srv.documents import Table, WrongError, address
@@ -57,6 +58,10 @@ class ClusterSettings(PolicyTable):
     """Seconds between looks at a member. Notices come in between; this is for what they miss."""
     probe_timeout: Annotated[float, Field(ge=0.05, le=60)] = 1.5
     """Seconds for one look, connecting included."""
+    server_metrics: bool = False
+    """Whether members are asked, with the probe's account, for what they count of themselves, for /metrics."""
+    server_metrics_interval: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """Seconds between two such questions to a member: Prometheus' usual scrape interval."""
     topology_max_age: Annotated[float, Field(ge=1, le=86400)] = 30.0
     """Seconds for which the last known roles serve new sessions while no member can be asked."""
     dns_keep_last_good: Annotated[float, Field(ge=0, le=604800)] = FRESHNESS.keep_last_good
@@ -144,6 +149,7 @@ class Settings(Table):
     admin: AdminSettings = AdminSettings()
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that carry sessions, each on a core of its own. One is enough until it takes a whole core."""
+    log: LogSettings = LogSettings()
     drain_timeout: Annotated[float, Field(ge=0, le=86400)] = 20.0
     """Seconds that sessions have to end by themselves after SIGTERM: below Kubernetes' 30 s grace."""
 

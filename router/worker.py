@@ -29,6 +29,7 @@ from router.messages import (
     Kill,
     Killed,
     ListSessions,
+    Log,
     Message,
     Pulse,
     Report,
@@ -139,6 +140,8 @@ class Worker:
                     self._ports.take(message.addresses, fds)
                 case Configure():
                     await self._configure(message)
+                case Log():
+                    logs.start_as(message.words)
                 case ListSessions():
                     self._say(Sessions(message.number, tuple(report_sessions(self._ports, message.limit))))
                 case Kill():
@@ -226,11 +229,11 @@ def _resident() -> int:
 
 
 def main() -> None:
-    """Run a worker: SERIAL COLUMN LOG-LEVEL, the link as descriptor 3, the counts' memory as 4."""
-    serial, column, level = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    """Run a worker: SERIAL COLUMN and `logs.words`, the link as descriptor 3, the counts' memory as 4."""
+    serial, column = int(sys.argv[1]), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # meant for the main process, which tells us what follows
-    logs.start(level)
+    logs.start_as(sys.argv[3:])
     number_sessions_from(serial * SESSIONS_A_WORKER + 1)
     os.set_inheritable(LINK_FD, False)
     rows: dict[str, int] = {}

@@ -100,6 +100,9 @@ class SyntheticProbe:
     def nudge(self) -> bool:
         return True
 
+    async def read_status(self, timeout: float) -> None:
+        """It counts nothing of itself."""
+
     async def close(self) -> None:
         pass
 

@@ -11,6 +11,7 @@ from cluster.access import Access
 from cluster.classic_probe import ClassicProbe
 from cluster.members import Endpoint, Member
 from cluster.observations import Observation, Outcome
+from cluster.server_status import GROUP, STATUS, VARIABLES
 from cluster.x_probe import XProbe
 from xproto.session import Login
 from xproto.tls import TlsMode, make_context
@@ -55,6 +56,25 @@ async def test_the_report_is_the_one_that_comes_over_x(sandbox: Sandbox, account
         over_x.report.view_id,
         over_x.report.rows,
     )
+
+
+async def test_the_counts_are_those_that_come_over_x(sandbox: Sandbox, account: Login) -> None:
+    where, told = sandbox.member("mysql-0"), []
+    classic = Member("mysql-0", Endpoint(where.host, where.port), None)
+    x = Member("mysql-0", None, Endpoint(where.host, where.x_port))
+    for probe in (ClassicProbe(classic, Access(account), timeout=5.0), XProbe(x, Access(account), timeout=5.0)):
+        try:
+            await probe.look()
+            status = await probe.read_status(5.0)
+        finally:
+            await probe.close()
+        assert status is not None
+        assert status.values, status.detail
+        told.append(status.values)
+    expected = len(STATUS) + len(VARIABLES) + len(GROUP)
+    assert len(told[0]) == expected
+    assert told[0].keys() == told[1].keys()
+    assert told[0]["global_variables_max_connections"] == told[1]["global_variables_max_connections"]
 
 
 async def test_tls_is_verified_by_the_members_name(sandbox: Sandbox, account: Login) -> None:

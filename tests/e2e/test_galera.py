@@ -26,6 +26,7 @@ from cluster.flavours import Flavour
 from cluster.galera_rules import DONOR_GRACE
 from cluster.members import Endpoint, Member, Role, State
 from cluster.observations import Outcome
+from cluster.server_status import STATUS, VARIABLES
 from cluster.topology import MemberStatus, Topology, Trust
 from cluster.watch import Timing, Watch
 from router.api import NoRouterError, fetch
@@ -322,6 +323,23 @@ async def look(cluster: Galera, access: Access, name: str = "galera-0", host_nam
         return seen.outcome, seen.detail
     finally:
         await probe.close()
+
+
+async def test_a_node_tells_its_own_counts(cluster: Galera) -> None:
+    where = cluster.member("galera-0")
+    member = Member(f"galera-0.{DOMAIN}", Endpoint(where.host, where.port), None)
+    probe = ClassicProbe(member, Access(LOGIN), timeout=3.0)
+    try:
+        assert await probe.read_status(1.0) is None, "no session is opened for it"
+        assert (await probe.look()).outcome is Outcome.ANSWERED
+        status = await probe.read_status(3.0)
+        assert (await probe.look()).outcome is Outcome.ANSWERED, "the same session goes on"
+    finally:
+        await probe.close()
+    assert status is not None, status
+    told = {f"global_status_{name.lower()}" for name in STATUS} | {f"global_variables_{name}" for name in VARIABLES}
+    assert status.values.keys() == told, status.detail
+    assert status.values["global_variables_max_connections"] > 0
 
 
 async def test_what_a_probe_is_refused_for_has_its_name(cluster: Galera) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from router.log_settings import LogSettings
 from router.settings import AdminSettings, ClusterSettings, RouteSettings, Settings, load, parse
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -23,13 +24,13 @@ def documented() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("prefix", "table"),
-    [("", ClusterSettings), ("", RouteSettings), ("admin.", AdminSettings), ("", Settings)],
-    ids=["clusters", "routes", "admin", "top"],
+    [("", ClusterSettings), ("", RouteSettings), ("admin.", AdminSettings), ("log.", LogSettings), ("", Settings)],
+    ids=["clusters", "routes", "admin", "log", "top"],
 )
 def test_every_option_stands_there_with_its_default(prefix: str, table: type[BaseModel]) -> None:
     reference = documented()
     for name, field in table.model_fields.items():
-        if table is Settings and name in {"clusters", "routes", "admin"}:
+        if table is Settings and name in {"clusters", "routes", "admin", "log"}:
             continue
         said = reference[prefix + name]
         if field.is_required():
@@ -43,7 +44,9 @@ def test_every_option_stands_there_with_its_default(prefix: str, table: type[Bas
 
 
 def test_no_option_stands_there_that_is_not(tmp_path: Path) -> None:
-    known = {f"admin.{name}" for name in AdminSettings.model_fields}
+    known = {f"admin.{name}" for name in AdminSettings.model_fields} | {
+        f"log.{name}" for name in LogSettings.model_fields
+    }
     for table in (ClusterSettings, RouteSettings, Settings):
         known |= set(table.model_fields)
     assert set(documented()) <= known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,8 @@ def reports(name: str = "rw") -> st.SearchStrategy[RouteReport]:
             values[one.name] = st.just(name)
         elif one.name == "refused":
             values[one.name] = st.dictionaries(st.sampled_from([1040, 2003]), COUNTS)
+        elif one.name == "connect_times":
+            values[one.name] = st.dictionaries(st.sampled_from(["a", "b"]), st.dictionaries(st.integers(1, 3), COUNTS))
         elif "Mapping" in str(one.type):
             values[one.name] = BY_NAME
         else:
@@ -32,9 +35,14 @@ def numbers(report: RouteReport, kind: str) -> dict[str, int]:
     for one in fields(report):
         value = getattr(report, one.name)
         if one.metadata.get("kind") == kind:
-            parts = value.items() if hasattr(value, "items") else [("", value)]
-            found.update({f"{one.name}/{key}": number for key, number in parts if number})
+            found.update(flat(one.name, value))
     return found
+
+
+def flat(name: str, value: Any) -> dict[str, int]:
+    if not hasattr(value, "items"):
+        return {name: value} if value else {}
+    return {path: number for key, part in value.items() for path, number in flat(f"{name}/{key}", part).items()}
 
 
 def test_every_number_is_a_counter_or_a_gauge() -> None:
