@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from router.settings import AdminSettings, ClusterSettings, RouteSettings, Settings, load, parse
+from router.admin_settings import AdminSettings
+from router.settings import ClusterSettings, RouteSettings, Settings, load, parse
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 IN_WORDS = {"cluster", "strategy"}  # whose default depends on other options
