@@ -1,30 +1,47 @@
-"""The HTTP listener for people, probes and Prometheus. Read-only; owns paths and documents' shapes.
+"""The HTTP listeners for people, probes, programs and Prometheus: carries requests to operations, and answers back.
 
-The one importer of aiohttp.
+Owns what HTTP is about: paths, headers, statuses, connections. What is asked and done is `api_v1`'s and
+`api_mysql_router`'s, who may is `admin_access`'s. The one importer of aiohttp.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import socket
-import time
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from cluster.topology import Topology
 from router import page
+from router.admin_access import Asking, Credentials, deny
+from router.admin_doors import CrowdedError, Doors, read_credentials
+from router.admin_reports import Reports
+from router.admin_settings import AdminSettings
+from router.admin_tls import Certificate, make_context
+from router.api_description import PROBLEM_TYPE
+from router.api_mysql_router import MySqlRouterApi
+from router.api_operations import Asked, Operation, ProblemError, read_body, read_query
+from router.api_v1 import Api
 from router.families import CONTENT_TYPE
 from router.metrics import Metrics
-from router.reports import RouteReport, SessionReport, WorkerReport
-from srv.freshness import Followed
 
 if TYPE_CHECKING:
     from router.service import Router
 
 CLOSE_PATIENCE = 1.0  # seconds for requests under way when the router ends: nobody may hold up its end
-SESSIONS_SHOWN = 1000  # sessions in one document: enough for a person, bounded for a router with 10,000
+BODY_LIMIT = 64 * 1024  # bytes of a request's body: what is asked for is a few names
+STREAMS = 100  # event streams at once; each costs a connection and what its reader does not read
+STREAM_PATIENCE = 10.0  # seconds for a reader of events to take what is sent; one that does not is left behind
+OPEN_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
+"""Paths that never need a credential: probes have none, and they tell no more than numbers."""
 
 
 class _OneLine(logging.Filter):
@@ -45,53 +62,180 @@ log = logging.getLogger("fairlead.admin")
 log.setLevel(logging.DEBUG)  # where aiohttp tells of some of it
 log.addFilter(_OneLine())
 
+CALLER: ContextVar[str] = ContextVar("caller", default="")
+"""Whose credential the request under way has."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 class Admin:
-    """Serves one router's state over HTTP."""
+    """Serves one router's state and control over HTTP."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self._reports = Reports(router)
         self._metrics = Metrics(router)
         self._page = page.load()
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
+        self._doors = Doors(AdminSettings(), Credentials())
+        self._tls = Certificate()
+        self._scheme = "http"
+        self._streams = 0
+
+    def prepare(self, admin: AdminSettings) -> Callable[[], None]:
+        """Read the files of credentials and certificates; what is returned puts them in force.
+
+        Connections that there are keep the certificate that they have; every request is asked by the new credentials.
+
+        Raises:
+            SettingsError: one cannot be used; nothing has changed.
+        """
+        if not admin.enabled:
+            return lambda: None
+        doors = Doors(admin, read_credentials(admin))
+        # A certificate of our own making stays the same for as long as we live.
+        keeps = admin.self_signed and self._tls.current is not None
+        context = None if keeps or not admin.tls else make_context(admin)
+
+        def apply() -> None:
+            self._doors = doors
+            if context is not None:
+                self._tls.current = context
+
+        return apply
 
     async def start(self, sock: socket.socket) -> None:
-        """Answer on a listening socket, which is the listener's from now on."""
-        app = web.Application()
-        app.add_routes(
-            [
-                *(web.get(path, self._get_page) for path in self._page),
-                web.get("/metrics", self._get_metrics),
-                web.get("/livez", self._get_livez),
-                web.get("/readyz", self._get_readyz),
-                web.get("/api/v1/topology", self._get_topology),
-                web.get("/api/v1/routes", self._get_routes),
-                web.get("/api/v1/sessions", self._get_sessions),
-                web.get("/api/v1/workers", self._get_workers),
-            ]
-        )
-        self._runner = web.AppRunner(
+        """Answer on a listening socket, which is the listener's from now on. After `prepare`."""
+        context = self._tls.listening()
+        self._scheme = "https" if context is not None else "http"
+        await self._listen(sock, self._application(), context)
+
+    async def start_metrics(self, sock: socket.socket) -> None:
+        """Answer on another one, with the pages alone that need no credential."""
+        pages = web.Application()
+        pages.add_routes(self._pages())
+        await self._listen(sock, pages, None)
+
+    async def close(self) -> None:
+        """End the listeners and their connections."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def _pages(self) -> list[web.RouteDef]:
+        return [
+            web.get("/metrics", self._get_metrics),
+            web.get("/livez", self._get_livez),
+            web.get("/readyz", self._get_readyz),
+        ]
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY_LIMIT)
+        app.add_routes([web.get(path, self._get_page) for path in self._page])
+        app.add_routes(self._pages())
+        for table in (Api(self._router, self._reports), MySqlRouterApi(self._router, self._reports)):
+            for one in table.operations:
+                app.router.add_route(one.method, one.path, partial(self._answer, one))
+        return app
+
+    async def _listen(self, sock: socket.socket, app: web.Application, context: ssl.SSLContext | None) -> None:
+        runner = web.AppRunner(
             app,
             access_log=None,
             logger=log,
             handle_signals=False,
+            handler_cancellation=True,
             shutdown_timeout=CLOSE_PATIENCE,
             lingering_time=CLOSE_PATIENCE,
         )
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        self._runners.append(runner)
+        await runner.setup()
+        await web.SockSite(runner, sock, ssl_context=context).start()
 
-    async def close(self) -> None:
-        """End the listener and its connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in who may, and make problem documents of what goes wrong."""
+        try:
+            if request.path not in OPEN_PATHS:
+                await self._admit(request)
+            return await handler(request)
+        except ProblemError as error:
+            return _problem(error.status, str(error))
+        except CrowdedError:
+            return _problem(503, "too many passwords wait to be tried; ask again in a moment, or with a token")
+        except web.HTTPException as error:
+            if request.path in OPEN_PATHS or error.status < 400:
+                raise
+            words = {404: f"there is no {request.path[:200]}", 405: f"{request.method} is not for {request.path[:200]}"}
+            problem = _problem(error.status, words.get(error.status, error.reason))
+            if "Allow" in error.headers:
+                problem.headers["Allow"] = error.headers["Allow"]
+            return problem
+        except ConnectionError:
+            raise
+        except Exception:  # a fault in one answer must not look like another's, and nobody is shown a trace
+            log.exception("admin: %s %s failed by a fault of the router", request.method, request.path)
+            return _problem(500, "a fault of the router; its log says more")
+
+    async def _admit(self, request: web.Request) -> None:
+        doors = self._doors
+        authorization = request.headers.get("Authorization", "")
+        caller, by_token = await doors.caller_of(authorization) if authorization else (None, False)
+        denial = deny(
+            doors.rules,
+            Asking(
+                changes=request.method not in ("GET", "HEAD"),
+                caller=caller,
+                by_token=by_token,
+                presented=bool(authorization),
+                host=request.headers.get("Host", ""),
+                origin=request.headers.get("Origin", ""),
+                content_type=request.headers.get("Content-Type", ""),
+                scheme=self._scheme,
+            ),
+        )
+        if denial is not None:
+            if authorization or request.method not in ("GET", "HEAD"):
+                words = "admin: %s %s denied, client %s: %s"
+                log.warning(words, request.method, request.path[:200], request.remote, denial.words)
+            raise ProblemError(denial.status, denial.words)
+        CALLER.set(caller or "")
+
+    async def _answer(self, one: Operation, request: web.Request) -> web.StreamResponse:
+        asked = Asked(
+            path=dict(request.match_info),
+            query=read_query(request.query, one.query),
+            body=read_body(await _body(request), one.body or {}),
+            caller=CALLER.get(),
+            last_event=request.headers.get("Last-Event-ID", ""),
+        )
+        if one.stream is not None and "text/event-stream" in request.headers.get("Accept", ""):
+            return await self._stream(one.stream(asked), request)
+        document = await one.handler(asked)
+        return web.json_response(document, headers=NOT_KEPT)
+
+    async def _stream(self, sent: AsyncIterator[bytes], request: web.Request) -> web.StreamResponse:
+        if self._streams >= STREAMS:
+            raise ProblemError(503, f"there are {STREAMS} streams already; ask without Accept: text/event-stream")
+        response = web.StreamResponse(headers={**NOT_KEPT, "Content-Type": "text/event-stream"})
+        self._streams += 1
+        try:
+            await response.prepare(request)
+            async for data in sent:
+                async with asyncio.timeout(STREAM_PATIENCE):
+                    await response.write(data)
+        except (ConnectionError, TimeoutError):
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._streams -= 1
+        return response
 
     async def _get_page(self, request: web.Request) -> web.Response:
         file = self._page[request.path]
         return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=page.HEADERS)
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
-        await self._router.refresh()
+        await self._reports.refresh()
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _get_livez(self, _: web.Request) -> web.Response:
@@ -101,129 +245,21 @@ class Admin:
         missing = self._router.not_ready_because()
         return web.Response(text=f"{missing or 'ready'}\n", status=503 if missing else 200)
 
-    async def _get_topology(self, _: web.Request) -> web.Response:
-        clusters = {
-            name: {
-                **describe_topology(watcher.watch.topology),
-                "dns": [describe_name(following.state) for following in watcher.names.values()],
-            }
-            for name, watcher in self._router.watchers.items()
-        }
-        return web.json_response({"clusters": clusters})
 
-    async def _get_routes(self, _: web.Request) -> web.Response:
-        await self._router.refresh()
-        return web.json_response({"routes": describe_routes(self._router)})
-
-    async def _get_sessions(self, _: web.Request) -> web.Response:
-        sessions = await self._router.list_sessions(SESSIONS_SHOWN)
-        total = sum(report.sessions for report in self._router.report().values())
-        now = time.monotonic()
-        shown = [describe_session(session, now) for session in sessions[:SESSIONS_SHOWN]]
-        return web.json_response({"total": total, "sessions": shown})
-
-    async def _get_workers(self, _: web.Request) -> web.Response:
-        await self._router.refresh()
-        now = time.monotonic()
-        return web.json_response({"workers": [describe_worker(worker, now) for worker in self._router.workers()]})
+NOT_KEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def describe_topology(topology: Topology) -> dict[str, Any]:
-    """A topology as a JSON document."""
-    return {
-        "version": topology.version,
-        "flavour": topology.flavour.value if topology.flavour else None,
-        "trust": topology.trust.value,
-        "reason": topology.reason,
-        "age_seconds": round(max(0.0, time.monotonic() - topology.taken_at), 3) if topology.taken_at else None,
-        "view": f"{topology.view_id.prefix}:{topology.view_id.counter}" if topology.view_id else None,
-        "members": [
-            {
-                "name": status.member.name,
-                "classic": str(status.member.classic) if status.member.classic else None,
-                "x": str(status.member.x) if status.member.x else None,
-                "uuid": status.uuid,
-                "role": status.role.value,
-                "state": status.state.value,
-                "offered": status.offered.value if status.offered else None,
-                "transactions_queued": status.queued,
-                "lag_seconds": status.lag,
-                "threads_running": status.load,
-                "lagging": status.lagging,
-                "reason": status.reason,
-            }
-            for status in topology.members
-        ],
-        "unlisted": [
-            {"uuid": one.uuid, "host": one.host, "port": one.port, "role": one.role.value, "state": one.state.value}
-            for one in topology.unlisted
-        ],
-    }
+def _problem(status: int, words: str) -> web.Response:
+    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": words}
+    headers = {**NOT_KEPT, "Content-Type": PROBLEM_TYPE}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="Fairlead", charset="UTF-8", Bearer'
+    return web.Response(status=status, body=json.dumps(document).encode(), headers=headers)
 
 
-def describe_session(session: SessionReport, now: float) -> dict[str, Any]:
-    """A session as a JSON document."""
-    return {
-        "id": session.id,
-        "route": session.route,
-        "client": session.client,
-        "member": session.member,
-        "phase": session.phase,
-        "age_seconds": round(now - session.since, 3),
-        "bytes_in": session.bytes_in,
-        "bytes_out": session.bytes_out,
-    }
-
-
-def describe_worker(worker: WorkerReport, now: float) -> dict[str, Any]:
-    """A worker process as a JSON document."""
-    return {
-        "serial": worker.serial,
-        "pid": worker.pid,
-        "state": worker.state.value,
-        "age_seconds": round(now - worker.started_at, 3),
-        "sessions": worker.sessions,
-        "loop_lag_seconds": round(worker.lag, 6),
-        "resident_bytes": worker.resident,
-    }
-
-
-def describe_name(followed: Followed) -> dict[str, Any]:
-    """How following an SRV name goes, as a JSON document."""
-    age = followed.age(time.monotonic())
-    return {
-        "name": followed.name,
-        "outcome": followed.outcome.value if followed.outcome else None,
-        "detail": followed.detail,
-        "targets": [f"{one.name}:{one.port}" for one in followed.answer.targets] if followed.answer else [],
-        "stale": followed.is_stale,
-        "answer_age_seconds": None if age is None else round(age, 3),
-        "failures": followed.failures,
-    }
-
-
-def describe_routes(router: Router) -> list[dict[str, Any]]:
-    """Every route and what it does, as JSON documents."""
-    reports, shown = router.report(), []
-    for name, chosen in router.settings.routes.items():
-        report, route = reports.get(name, RouteReport(name)), router.routes[name]
-        shown.append(
-            {
-                "name": name,
-                "listen": str(chosen.listen),
-                "listening": report.listening > 0,
-                "protocol": route.protocol.value,
-                "destination": route.destination.value,
-                "strategy": route.strategy.value,
-                "cluster": router.settings.cluster_of(chosen),
-                "sessions": report.sessions,
-                "parked": report.parked_now,
-                "by_member": dict(report.attached),
-                "accepted_total": report.started,
-                "refused_total": sum(report.refused.values()),
-                "cut_total": report.cut,
-                "bytes_in_total": report.bytes_in,
-                "bytes_out_total": report.bytes_out,
-            }
-        )
-    return shown
+async def _body(request: web.Request) -> Any:
+    data = await request.read()
+    try:
+        return json.loads(data) if data else {}
+    except (ValueError, RecursionError) as exc:
+        raise ProblemError(400, "the body is not JSON") from exc

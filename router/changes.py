@@ -11,8 +11,8 @@ from srv.documents import Table
 
 MOVING = ("listen", "protocol", "destination", "cluster")
 """Options of a route that make another route of it: its sessions have the drain's time to end."""
-FIXED = ("admin",)
-"""What is read once, at the start. An upgrade in place (SIGUSR2) reads it again."""
+FIXED = ("enabled", "listen", "metrics_listen", "self_signed", "tls")
+"""Of the admin listener: what is read once, at the start. An upgrade in place (SIGUSR2) reads it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def compare(old: Settings, new: Settings) -> Changes:
     kept = sorted(old.clusters.keys() & new.clusters.keys())
     in_clusters = {name: _differences(dict(old.clusters[name]), dict(new.clusters[name])) for name in kept}
     top_old, top_new = dict(old), dict(new)
-    others = [key for key in top_new if key not in ("routes", "clusters", *FIXED)]
+    others = [key for key in top_new if key not in ("routes", "clusters", "admin")]
     return Changes(
         routes_added=tuple(sorted(new.routes.keys() - old.routes.keys())),
         routes_removed=tuple(sorted(old.routes.keys() - new.routes.keys())),
@@ -67,8 +67,11 @@ def compare(old: Settings, new: Settings) -> Changes:
         clusters_added=tuple(sorted(new.clusters.keys() - old.clusters.keys())),
         clusters_removed=tuple(sorted(old.clusters.keys() - new.clusters.keys())),
         clusters_changed={name: what for name, what in in_clusters.items() if what},
-        others=_differences(_flat(top_old, others), _flat(top_new, others)),
-        refused=tuple(key for key in FIXED if top_old[key] != top_new[key]),
+        others=(
+            *_differences(_flat(top_old, others), _flat(top_new, others)),
+            *(f"admin.{line}" for line in _differences(dict(old.admin), dict(new.admin))),
+        ),
+        refused=tuple(f"admin.{key}" for key in FIXED if getattr(old.admin, key) != getattr(new.admin, key)),
     )
 
 

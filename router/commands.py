@@ -1,4 +1,4 @@
-"""`fairlead router` and `fairlead status`."""
+"""`fairlead router`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ def router(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], in
     parser.add_argument("--bind", metavar="ADDR", help="address of the four usual routes (default 127.0.0.1)")
     parser.add_argument("--admin", metavar="ADDR:PORT", help="address of the HTTP listener (default 127.0.0.1:8443)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that carry sessions (default 1)")
+    parser.add_argument("--admin-anonymous-read", action="store_true", help="let everybody read the API off loopback")
+    parser.add_argument(
+        "--hash-password", metavar="USER", help="read a password, print USER's line of admin.users_file, and end"
+    )
     parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="default INFO")
     parser.add_argument("--log-format", choices=["text", "json"], help="a line is for people, or a JSON object")
     return _run_router
@@ -46,6 +50,8 @@ def router(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], in
 def _run_router(args: argparse.Namespace) -> int:
     from router.settings import SettingsError
 
+    if args.hash_password is not None:
+        return _hash_password(args.hash_password)
     try:
         settings, accesses = _settings(args)
     except SettingsError as error:
@@ -75,9 +81,26 @@ def _run_router(args: argparse.Namespace) -> int:
     return 0
 
 
+def _hash_password(user: str) -> int:
+    import getpass
+
+    from router.admin_access import hash_password
+
+    if not user or ":" in user or user.startswith("#") or user != user.strip():
+        print("fairlead router: a user's name must not be empty, have a colon in it, or begin with #", file=sys.stderr)
+        return USAGE
+    password = getpass.getpass(f"password of {user}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not password:
+        print("fairlead router: the password is empty", file=sys.stderr)
+        return USAGE
+    print(f"{user}:{hash_password(password)}")
+    return 0
+
+
 def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
     import ipaddress
 
+    from router.admin_doors import check_files
     from router.settings import SettingsError, default_routes, load, parse
 
     document: dict[str, Any] = load(args.config) if args.config else {}
@@ -108,8 +131,10 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
         except ValueError:
             raise SettingsError(f"--bind {args.bind}: must be an IP address, like 127.0.0.1 or ::1") from None
         document["routes"] = default_routes(args.bind)
-    if args.admin is not None and isinstance(document.get("admin", {}), dict):
-        document["admin"] = {**document.get("admin", {}), "listen": args.admin}
+    if isinstance(document.get("admin", {}), dict):
+        listen = {} if args.admin is None else {"listen": args.admin}
+        reading = {"anonymous_read": True} if args.admin_anonymous_read else {}
+        document["admin"] = {**document.get("admin", {}), **listen, **reading}
     if args.workers is not None:
         document["workers"] = args.workers
     told = {"level": args.log_level, "format": args.log_format}
@@ -119,6 +144,7 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
             **{key: value for key, value in told.items() if value is not None},
         }
     settings = parse(document)
+    check_files(settings.admin)
     try:
         return settings, {name: _access(name, cluster) for name, cluster in settings.clusters.items()}
     except ValueError as exc:
@@ -168,37 +194,6 @@ def _explain(settings: Settings) -> str:
             f"route {name}: {chosen.listen}, {route.protocol.value} protocol, to {route.destination.value} members of"
             f" {cluster_name}, {route.strategy.value}"
         )
-    lines.append(f"admin: http://{settings.admin.listen}" if settings.admin.enabled else "admin: off")
+    lines.append(f"admin: {settings.admin.url}" if settings.admin.enabled else "admin: off")
     lines.append(f"workers: {settings.workers}")
     return "\n".join(lines)
-
-
-def status(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    """Show what a running router sees and does."""
-    parser.add_argument(
-        "--admin",
-        default="127.0.0.1:8443",
-        metavar="ADDR:PORT",
-        help="the router's HTTP listener (default 127.0.0.1:8443)",
-    )
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
-    return _run_status
-
-
-def _run_status(args: argparse.Namespace) -> int:
-    import json
-
-    from router.api import NoRouterError, fetch
-    from router.tables import status_tables
-
-    try:
-        documents = {**fetch(args.admin, "/api/v1/topology"), **fetch(args.admin, "/api/v1/routes")}
-        shown = json.dumps(documents, indent=2) if args.json else status_tables(documents)
-    except KeyError as error:
-        print(f"fairlead status: the answer of {args.admin} lacks {error}: not a Fairlead router?", file=sys.stderr)
-        return FAILED
-    except NoRouterError as error:
-        print(f"fairlead status: no router answers at {args.admin}: {error}; name it with --admin", file=sys.stderr)
-        return FAILED
-    print(shown)
-    return 0

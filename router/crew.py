@@ -17,7 +17,19 @@ from cluster.topology import Topology
 from router.counts import COLUMNS, Rows, SharedMemory
 from router.hands import Hand, HandState, spawn
 from router.link import FDS_AT_ONCE
-from router.messages import Configure, DialFailure, Kill, ListSessions, Message, Pulse, Retire, Serving, Sockets, View
+from router.messages import (
+    Configure,
+    DialFailure,
+    Kill,
+    ListSessions,
+    Message,
+    Modes,
+    Pulse,
+    Retire,
+    Serving,
+    Sockets,
+    View,
+)
 from router.reports import RouteReport, SessionReport, WorkerReport, WorkerState, combine, past
 
 log = logging.getLogger("fairlead.router")
@@ -40,6 +52,7 @@ class Crew:
         memory: where sessions are counted.
         rows: which routes are counted where, of an earlier main process.
         on_dial_failure: told of a cluster's member, by names, that a worker could not connect to.
+        on_death: told of a worker that died, by its number, and how many sessions went with it.
         first_serial: the number of the next worker.
         gone: what workers had counted that are gone already.
     """
@@ -50,6 +63,7 @@ class Crew:
         rows: Mapping[str, int],
         on_dial_failure: Callable[[str, str], None],
         *,
+        on_death: Callable[[int, int], None] = lambda _, __: None,
         first_serial: int = 1,
         gone: Iterable[RouteReport] = (),
     ) -> None:
@@ -61,10 +75,12 @@ class Crew:
         self.died = 0  # workers that ended without having been asked to
         self.cut_at_end = 0  # sessions that ended workers had to cut
         self._on_dial_failure = on_dial_failure
+        self._on_death = on_death
         self._wanted = 0
         self._sockets: Mapping[str, int] = {}
         self._configure: Configure | None = None
         self._views: dict[str, Topology] = {}
+        self._modes: dict[str, Modes] = {}
         self._numbers = itertools.count(1)
         self._superseded: frozenset[int] = frozenset()  # serve until others do in their place
         self._wait = 0.0
@@ -87,9 +103,15 @@ class Crew:
             self._views[cluster] = topology
             self.tell(View(cluster, topology))
 
+    def set_modes(self, modes: Modes) -> None:
+        """Tell all, and those that start later, what people want of a cluster's members."""
+        self._modes[modes.cluster] = modes
+        self.tell(modes)
+
     def forget(self, cluster: str) -> None:
         """Say nothing more of a cluster."""
         self._views.pop(cluster, None)
+        self._modes.pop(cluster, None)
 
     def tell(self, message: Message) -> None:
         """Send a message to every worker, those that drain included."""
@@ -189,10 +211,10 @@ class Crew:
         """What each route did and does, those included that did it and are gone."""
         return combine([*self.gone.values(), *(route for one in self.reports() for route in one.routes)])
 
-    async def list_sessions(self, limit: int) -> list[SessionReport]:
-        """Live sessions, at most `limit` of each worker."""
+    async def list_sessions(self, limit: int, route: str = "") -> list[SessionReport]:
+        """Live sessions, of one route or of all, at most `limit` of each worker."""
         number = next(self._numbers)
-        return list(itertools.chain(*await self._ask_all(lambda: ListSessions(number, limit), number)))
+        return list(itertools.chain(*await self._ask_all(lambda: ListSessions(number, limit, route), number)))
 
     async def kill_sessions(self, sessions: Sequence[int]) -> list[int]:
         """End sessions by number; return those that there were."""
@@ -239,6 +261,8 @@ class Crew:
             return
         for cluster, topology in self._views.items():
             hand.send(View(cluster, topology))
+        for modes in self._modes.values():
+            hand.send(modes)
         addresses = list(self._sockets)
         for at in range(0, len(addresses), FDS_AT_ONCE):
             some = addresses[at : at + FDS_AT_ONCE]
@@ -266,6 +290,7 @@ class Crew:
             words = "worker %d: died, pid %d, %s; %d sessions went with it"
             self.died += 1
             log.error(words, hand.serial, hand.pid, how, hand.report.sessions)
+            self._on_death(hand.serial, hand.report.sessions)
         if len(self._present()) + len(self._starting) < self._wanted:
             early = time.monotonic() - hand.started_at < SHORT_LIFE
             self._wait = min(max(FIRST_WAIT, 2 * self._wait), LAST_WAIT) if early else 0.0

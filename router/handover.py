@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from cluster.topology import Topology
 from router.forms import read, write
 from router.hands import HandState
+from router.messages import Modes
 from router.reports import RouteReport
 from router.settings import SettingsError
 
@@ -39,6 +40,7 @@ class Legacy:
     hands: tuple[HandState, ...]
     gone: tuple[RouteReport, ...]
     topologies: Mapping[str, Topology]
+    modes: tuple[Modes, ...] = ()
 
     def descriptors(self) -> Iterable[int]:
         """All that must stay open."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.topology import Topology
 from router.forms import FormError, read, write
@@ -76,6 +76,7 @@ class ListSessions:
 
     number: int
     limit: int
+    route: str = ""  # that route's alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What people want of a cluster's members, by name: `drain` or `hidden`. Those that are not here are in order."""
+    """What people want of a cluster's members, by name: `drained` or `hidden`. Those that are not here are in order.
+
+    end_within: seconds in which the sessions of these members are ended; those of members that are not here live on.
+    """
 
     cluster: str
     modes: Mapping[str, str]
-    disconnect: bool = False  # whether sessions that a hidden member has are ended
+    end_within: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,17 +16,20 @@ from enum import Enum
 
 from cluster.access import Access
 from cluster.members import Endpoint
+from cluster.topology import Topology
 from router import logs
 from router.admin import Admin
 from router.changes import Changes, compare
+from router.chronicle import Chronicle
 from router.clusters import Clusters, Looks
 from router.counts import SharedMemory
 from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
+from router.events import Events, Kind
 from router.failovers import Failovers
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
 from router.listener import ListenError
-from router.messages import Configure, Log, RouteOrder
+from router.messages import Configure, Log, Modes, RouteOrder
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
 from router.routes import Route, route_of
@@ -64,6 +67,10 @@ class Router:
         self.settings = settings
         self.routes = _routes(settings)
         self.phase = Phase.STARTING
+        self.events = Events()
+        self._modes: dict[str, Modes] = {}
+        self._chronicle = Chronicle(self.events)
+        self._admin = Admin(self)
         self._accesses = accesses
         self._reread = reread
         self.reloads = {"applied": 0, "refused": 0}  # by how they ended
@@ -123,16 +130,46 @@ class Router:
         """The worker processes, as of the latest `refresh`."""
         return self._crew.reports() if self._crew is not None else []
 
-    async def list_sessions(self, limit: int) -> list[SessionReport]:
-        """Live sessions, at most `limit` of each worker."""
-        await self.refresh()
-        return await self._crew.list_sessions(limit) if self._crew is not None else []
+    async def list_sessions(self, limit: int, route: str = "") -> list[SessionReport]:
+        """Live sessions, of one route or of all, at most `limit` of each worker."""
+        return await self._crew.list_sessions(limit, route) if self._crew is not None else []
 
     async def kill_sessions(self, sessions: Sequence[int]) -> list[int]:
         """End sessions by number; return those that there were."""
         return await self._crew.kill_sessions(sessions) if self._crew is not None else []
 
     # What can be asked of it.
+
+    def set_mode(self, cluster: str, member: str, mode: str | None, end_within: float | None = None) -> None:
+        """Have no new sessions go to a member, or put it back.
+
+        Args:
+            cluster: its cluster.
+            member: its name.
+            mode: `drained`, `hidden`, or None to put it back.
+            end_within: seconds in which the sessions that it has are ended; None: they live on.
+        """
+        before = self._modes.get(cluster, Modes(cluster, {}))
+        modes = {name: one for name, one in before.modes.items() if name != member}
+        times = {name: one for name, one in before.end_within.items() if name != member}
+        if mode is not None:
+            modes[member] = mode
+            if end_within is not None:
+                times[member] = end_within
+        self._modes[cluster] = Modes(cluster, modes, times)
+        if self._crew is not None:
+            self._crew.set_modes(self._modes[cluster])
+
+    def modes(self, cluster: str) -> Mapping[str, str]:
+        """What is wanted of a cluster's members, by name: `drained` or `hidden`."""
+        return self._modes[cluster].modes if cluster in self._modes else {}
+
+    def blocked_hosts(self) -> Sequence[str]:
+        """Client hosts that are turned away."""
+        return ()
+
+    def reset_blocked_hosts(self, hosts: Sequence[str]) -> None:
+        """Let hosts in again."""
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
@@ -159,8 +196,9 @@ class Router:
             settings, accesses = self._reread()
             changes = compare(self.settings, settings)
             if changes.refused:
-                what = ", ".join(f"[{table}]" for table in changes.refused)
+                what = ", ".join(changes.refused)
                 raise SettingsError(f"{what} cannot change by a reload; an upgrade in place (SIGUSR2) does it")
+            renew_admin = self._admin.prepare(settings.admin)
             self._open_sockets(settings)
             left = {str(route.listen) for route in self.settings.routes.values()}
             left -= {str(route.listen) for route in settings.routes.values()}
@@ -172,11 +210,15 @@ class Router:
             self.settings, self.routes, self._accesses = settings, _routes(settings), accesses
             for name in self._clusters.follow(settings.clusters, accesses, {}):
                 self._crew.forget(name)
+                self._chronicle.forget(name)
+                self._modes.pop(name, None)
             self._configure()
             self._crew.man(settings.workers)
+            renew_admin()
             self._sockets.close(left)
             for address in left:
                 self._notifier.unstore(name_of(address))
+            self.events.publish(Kind.RELOADED, f"reloaded: {'; '.join(changes.lines()) or 'nothing is different'}")
             return changes
 
     async def hand_over(self) -> None:
@@ -203,6 +245,7 @@ class Router:
                 hands=tuple(hand.state() for hand in crew.hands.values()),
                 gone=tuple(crew.gone.values()),
                 topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
+                modes=tuple(self._modes.values()),
             )
             try:
                 hand_over(legacy)
@@ -216,9 +259,10 @@ class Router:
         """Serve until `stop` is called or SIGTERM or SIGINT comes.
 
         Raises:
-            SettingsError: an address cannot be listened on.
+            SettingsError: an address cannot be listened on, or a file of the HTTP listener cannot be used.
         """
         raise_descriptor_limit()
+        self._admin.prepare(self.settings.admin)()
         legacy = take_over(os.environ)
         from_systemd = take_from_systemd(os.environ, os.getpid())
         if legacy is not None:
@@ -229,7 +273,6 @@ class Router:
             self._open_sockets(self.settings)
         finally:
             self._sockets.settle()
-        admin = Admin(self)
         loop = asyncio.get_running_loop()
         memory = SharedMemory(legacy.memory) if legacy is not None else SharedMemory.make()
         try:
@@ -238,18 +281,21 @@ class Router:
                     memory,
                     legacy.rows if legacy is not None else {},
                     lambda cluster, member: self._clusters.suspect(cluster, member) if self._clusters else None,
+                    on_death=self._chronicle.died,
                     first_serial=legacy.next_serial if legacy is not None else 1,
                     gone=legacy.gone if legacy is not None else (),
                 )
-                self._clusters = Clusters(tasks, crew.show)
+                self._clusters = Clusters(tasks, self._show)
                 if legacy is not None:
                     crew.adopt(legacy.hands)
+                    for modes in legacy.modes:
+                        self._modes[modes.cluster] = modes
+                        crew.set_modes(modes)
                 self._clusters.follow(
                     self.settings.clusters, self._accesses, legacy.topologies if legacy is not None else {}
                 )
                 self._hear_signals(tasks)
-                if self.settings.admin.enabled:
-                    await admin.start(self._sockets.copy(self.settings.admin.listen))
+                await self._start_admin()
                 self._configure()
                 crew.man(self.settings.workers)
                 beats = tasks.create_task(self._beat(), name="measures")
@@ -257,6 +303,7 @@ class Router:
                 if self.phase is Phase.SERVING:
                     await self._stop.wait()
                 self.phase = Phase.DRAINING
+                self.events.publish(Kind.DRAINING, "the router drains: it takes no new connections")
                 self._notifier.stopping()
                 addresses = [str(route.listen) for route in self.settings.routes.values()]
                 await drain(crew, self._sockets, addresses, self.settings.drain_timeout, self._stop)
@@ -268,9 +315,22 @@ class Router:
                 await end_at_once(self._crew)
             self._sockets.close(self._sockets.descriptors())
             memory.close()
-            await admin.close()
+            await self._admin.close()
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
                 loop.remove_signal_handler(signum)
+
+    async def _start_admin(self) -> None:
+        admin = self.settings.admin
+        if admin.enabled:
+            await self._admin.start(self._sockets.copy(admin.listen))
+        if admin.metrics_listen is not None:
+            await self._admin.start_metrics(self._sockets.copy(admin.metrics_listen))
+
+    def _show(self, cluster: str, topology: Topology) -> None:
+        """Tell the workers, and write down what changed."""
+        if self._crew is not None:
+            self._crew.show(cluster, topology)
+        self._chronicle.see(cluster, topology)
 
     def _hear_signals(self, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
@@ -306,6 +366,8 @@ class Router:
         wanted: dict[str, Endpoint] = {f"routes.{name}.listen": one.listen for name, one in settings.routes.items()}
         if settings.admin.enabled:
             wanted["admin.listen"] = settings.admin.listen
+        if settings.admin.metrics_listen is not None:
+            wanted["admin.metrics_listen"] = settings.admin.metrics_listen
         try:
             opened = self._sockets.open(wanted)
         except ListenError as exc:
@@ -350,6 +412,7 @@ class Router:
             await asyncio.sleep(min(MEASURES_INTERVAL, alive_every))
             if self._clusters is not None:
                 self._clusters.show_all()
+            self._chronicle.look(self.report(), self.workers())
             self._notifier.alive()
 
 

@@ -9,7 +9,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from cluster.topology import Topology
 from router import durations
 from router.counts import Counts, LocalCounts
 from router.refusals import Refusal, encode, no_member, parking_full
-from router.routes import Candidate, Route, may_stay, pick
+from router.routes import Candidate, Pick, Route, may_stay, pick
 from router.splice import End, Side, notice_dead_peers
 
 log = logging.getLogger("fairlead.router")
@@ -69,6 +70,17 @@ class Tally:
         self.bytes_out = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """What an operator wants of a member: no new sessions, and an end of those that it has.
+
+    end_within: seconds after which they are ended; None: they live on. why: the word for it, such as `hidden`.
+    """
+
+    end_within: float | None = None
+    why: str = "drained"
+
+
 class Port:
     """A route at work: its sessions and counts, and the latest topology of its cluster.
 
@@ -97,6 +109,8 @@ class Port:
         self.tally = Tally()
         self.parked_now = 0
         self.turns: Iterator[int] = itertools.count()
+        self.modes: Mapping[str, Leave] = {}
+        """What is wanted of members, by name."""
         self._changed = asyncio.Event()
 
     def accept(self) -> asyncio.Protocol:
@@ -113,6 +127,32 @@ class Port:
                 session.cut("a fault of the router")
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def pick(self, turn: int) -> Pick:
+        """The members that a session may try now, in order."""
+        choice = pick(self.topology(), self.route, turn=turn, now=time.monotonic())
+        if not self.modes:
+            return choice
+        usable = tuple(one for one in choice.candidates if one.member.name not in self.modes)
+        left = [one.member.name for one in choice.candidates if one.member.name in self.modes]
+        if usable or not left:
+            return Pick(usable, choice.reason)
+        return Pick((), ", ".join(f"{name} is {self.modes[name].why}" for name in left))
+
+    def set_member_modes(self, modes: Mapping[str, Leave]) -> None:
+        """Say which members are to be left; the others, and those that were and are no more, are used as before."""
+        before, self.modes = self.modes, dict(modes)
+        for name, leave in modes.items():
+            if leave.end_within is not None and before.get(name) != leave:
+                asyncio.get_running_loop().call_later(leave.end_within, self._end_left, name, leave)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _end_left(self, member: str, leave: Leave) -> None:
+        if self.modes.get(member) == leave:
+            for session in list(self.sessions.values()):
+                if session.member is not None and session.member.name == member:
+                    session.cut(f"{member} is {leave.why}")
 
     async def wait_for_change(self, timeout: float) -> None:
         """Return at the next topology, or after `timeout` seconds."""
@@ -240,7 +280,7 @@ class Session:
         try:
             while True:
                 topology = self.port.topology()
-                choice = pick(topology, route, turn=turn, now=time.monotonic())
+                choice = self.port.pick(turn)
                 reason = choice.reason
                 for candidate in choice.candidates:
                     left = last_dial - time.monotonic()
@@ -303,7 +343,7 @@ class Session:
         return failure
 
     def _still_wanted(self, candidate: Candidate) -> bool:
-        return candidate in pick(self.port.topology(), self.port.route, turn=0, now=time.monotonic()).candidates
+        return candidate in self.port.pick(0).candidates
 
     def topology_changed(self, new: Topology) -> None:
         """End the session, or its attempt to connect, where its member is no longer fit for the route."""

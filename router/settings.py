@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cluster.evidence import Policy
 from cluster.members import Endpoint
+from router.admin_settings import AdminSettings
 from router.log_settings import LogSettings
 from router.words import Destination, Protocol, StrategyName
 from srv import documents
@@ -26,7 +27,6 @@ from srv.resolvconf import DNS_PORT
 from srv.zone import SERVICES
 from xproto.tls import TlsMode
 
-ADMIN_PORT = 8443
 FRESHNESS = Freshness()
 
 
@@ -132,13 +132,6 @@ class RouteSettings(Table):
         if self.fallback_to_primary and self.destination is Destination.PRIMARY:
             raise WrongError("fallback_to_primary", "only a route with destination SECONDARY can fall back")
         return self
-
-
-class AdminSettings(Table):
-    """`[admin]`: the HTTP listener for metrics, health and the read-only API."""
-
-    listen: Annotated[Endpoint, address(ADMIN_PORT)] = Endpoint("127.0.0.1", ADMIN_PORT)
-    enabled: bool = True
 
 
 class Settings(Table):

@@ -15,31 +15,35 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
+def member_rows(name: str, cluster: Mapping[str, Any], routes: Iterable[Mapping[str, Any]]) -> str:
+    """A cluster's members, and how many sessions of these routes they have."""
+    here = [route["by_member"] for route in routes if route["cluster"] == name]
+    rows = [
+        (
+            member["name"],
+            member["classic"] or "-",
+            member["role"],
+            member["state"],
+            (member["offered"] or "no") + (f", {member['mode']}" if member["mode"] else ""),
+            sum(by_member.get(member["name"], 0) for by_member in here),
+            member["transactions_queued"],
+            "-" if member["lag_seconds"] is None else f"{member['lag_seconds']:.1f} s",
+            member["reason"],
+        )
+        for member in cluster["members"]
+    ]
+    return table(("MEMBER", "ADDRESS", "ROLE", "STATE", "OFFERED", "SESSIONS", "QUEUED", "LAG", "REASON"), rows)
+
+
 def status_tables(documents: Mapping[str, Any]) -> str:
-    """What `/api/v1/topology` and `/api/v1/routes` say, for a terminal."""
+    """What `/api/v1/topology`, `routes` and `workers` say, for a terminal."""
     parts = []
     routes = documents["routes"]
     for name, cluster in documents["clusters"].items():
         age = cluster["age_seconds"]
         trust = f"cluster {name}: {cluster['trust']}" + (f" ({cluster['reason']})" if cluster["reason"] else "")
         parts.append(f"{trust}, topology {cluster['version']}, {'never seen' if age is None else f'{age:.1f} s old'}")
-        rows = [
-            (
-                member["name"],
-                member["classic"] or "-",
-                member["role"],
-                member["state"],
-                member["offered"] or "no",
-                sum(route["by_member"].get(member["name"], 0) for route in routes if route["cluster"] == name),
-                member["transactions_queued"],
-                "-" if member["lag_seconds"] is None else f"{member['lag_seconds']:.1f} s",
-                member["reason"],
-            )
-            for member in cluster["members"]
-        ]
-        parts.append(
-            table(("MEMBER", "ADDRESS", "ROLE", "STATE", "OFFERED", "SESSIONS", "QUEUED", "LAG", "REASON"), rows)
-        )
+        parts.append(member_rows(name, cluster, routes))
         for one in cluster["dns"]:
             stale = " (an earlier answer is used)" if one["stale"] else ""
             parts.append(f"dns {one['name']}: {one['outcome'] or 'not asked yet'}{stale}")
@@ -58,4 +62,6 @@ def status_tables(documents: Mapping[str, Any]) -> str:
         for route in routes
     ]
     parts.append(table(("ROUTE", "LISTEN", "TO", "SESSIONS", "PARKED", "ACCEPTED", "REFUSED", "CUT"), by_route))
+    by_worker = [(one["serial"], one["pid"], one["state"], one["sessions"]) for one in documents["workers"]]
+    parts += ["", table(("WORKER", "PID", "STATE", "SESSIONS"), by_worker)]
     return "\n".join(parts)

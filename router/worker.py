@@ -31,6 +31,7 @@ from router.messages import (
     ListSessions,
     Log,
     Message,
+    Modes,
     Pulse,
     Report,
     Retire,
@@ -42,7 +43,7 @@ from router.messages import (
 )
 from router.ports import Ports
 from router.reports import WorkerReport, WorkerState
-from router.sessions import Port, number_sessions_from
+from router.sessions import Leave, Port, number_sessions_from
 
 log = logging.getLogger("fairlead.router")
 
@@ -76,6 +77,7 @@ class Worker:
         self._started_at = time.monotonic()
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
+        self._modes: dict[str, dict[str, Leave]] = {}
         self._ports = Ports(self._make_port)
         self._attaching: asyncio.TaskGroup | None = None
         self._drain_timeout = 0.0
@@ -143,11 +145,14 @@ class Worker:
                 case Log():
                     logs.start_as(message.words)
                 case ListSessions():
-                    self._say(Sessions(message.number, tuple(report_sessions(self._ports, message.limit))))
+                    ports = (port for port in self._ports if message.route in ("", port.route.name))
+                    self._say(Sessions(message.number, tuple(report_sessions(ports, message.limit))))
                 case Kill():
                     self._say(Killed(message.number, self._kill(frozenset(message.sessions))))
                 case Retire():
                     await self._retire(message)
+                case Modes():
+                    self._set_modes(message)
                 case _:
                     log.debug("worker %d: nothing to do about %s", self.serial, type(message).__name__)
 
@@ -162,6 +167,12 @@ class Worker:
         for port in self._ports:
             if port.topology() is mine:
                 port.topology_changed(mine)
+
+    def _set_modes(self, message: Modes) -> None:
+        leaves = {name: Leave(message.end_within.get(name), why) for name, why in message.modes.items()}
+        self._modes[message.cluster] = leaves
+        for port in self._ports.of_cluster(message.cluster):
+            port.set_member_modes(leaves)
 
     def _go_blind(self) -> None:
         for cluster, topology in list(self._views.items()):
@@ -191,7 +202,10 @@ class Worker:
                 self._failed_at[member.name] = now
                 self._say(DialFailure(cluster, member.name))
 
-        return Port(order.route, lambda: self._views.get(cluster, UNKNOWN), self._attaching, failed, self._counts)
+        port = Port(order.route, lambda: self._views.get(cluster, UNKNOWN), self._attaching, failed, self._counts)
+        if self._modes.get(cluster):
+            port.set_member_modes(self._modes[cluster])
+        return port
 
     async def _retire(self, wanted: Retire) -> None:
         if self.state is not WorkerState.DRAINING:

@@ -19,8 +19,9 @@ from bench.demo.load import TABLES, BlockingWriter, probe, read, write
 from bench.demo.show import Show, Snapshot
 from bench.sandbox.report import Status
 from bench.sandbox.sandbox import Sandbox
+from router.admin_settings import ADMIN_PORT
 from router.api import NoRouterError, fetch
-from router.settings import ADMIN_PORT, DEFAULT_ROUTES
+from router.settings import DEFAULT_ROUTES
 
 DOMAIN = "demo.fairlead.test"
 RW_PORT, RO_PORT = (int(str(DEFAULT_ROUTES[name]["port"])) for name in ("classic_rw", "classic_ro"))

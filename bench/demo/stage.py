@@ -12,9 +12,10 @@ from bench.demo.run import DOMAIN, START_TIMEOUT, DemoError, Stage
 from bench.sandbox.deadlines import wait_until
 from bench.sandbox.sandbox import Sandbox
 from cluster.members import Endpoint
+from router.admin_settings import ADMIN_PORT
 from router.api import NoRouterError, fetch
 from router.listener import ListenError, open_socket
-from router.settings import ADMIN_PORT, DEFAULT_ROUTES
+from router.settings import DEFAULT_ROUTES
 
 Progress = Callable[[str], None]
 SANDBOX = "sandbox"  # below the demonstration's directory
@@ -66,7 +67,7 @@ def start_router(stage: Stage, *, wait: bool = True, workers: int = 1) -> None:
     Raises:
         DemoError: it does not come to that.
     """
-    where = ["--bind", stage.address, "--admin", stage.admin]
+    where = ["--bind", stage.address, "--admin", stage.admin, "--admin-anonymous-read"]
     found = ["--srv", DOMAIN, "--resolver", stage.resolver]
     stage.children.start("router", ["router", *found, *where, *_probe_account(stage), f"--workers={workers}"])
     if wait and not wait_until(lambda: _ready(stage), START_TIMEOUT):

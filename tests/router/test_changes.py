@@ -63,7 +63,7 @@ def test_a_cluster_that_is_named_now_was_meant_before() -> None:
 
 
 def test_the_listener_for_people_is_refused() -> None:
-    assert compare(settings(), settings(admin__enabled=False)).refused == ("admin",)
+    assert compare(settings(), settings(admin__enabled=False)).refused == ("admin.enabled",)
 
 
 def test_of_a_table_the_options_are_told() -> None:

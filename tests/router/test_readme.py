@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from router.admin_settings import AdminSettings
 from router.log_settings import LogSettings
-from router.settings import AdminSettings, ClusterSettings, RouteSettings, Settings, load, parse
+from router.settings import ClusterSettings, RouteSettings, Settings, load, parse
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 IN_WORDS = {"cluster", "strategy"}  # whose default depends on other options

@@ -135,6 +135,7 @@ def test_tables() -> None:
         "role": "PRIMARY",
         "state": "ONLINE",
         "offered": "PRIMARY",
+        "mode": "drained",
         "transactions_queued": 0,
         "lag_seconds": 1.25,
         "reason": "",
@@ -153,7 +154,10 @@ def test_tables() -> None:
         "refused_total": 1,
         "cut_total": 0,
     }
-    text = status_tables({"clusters": {"main": cluster}, "routes": [chosen]})
+    worker = {"serial": 7, "pid": 4711, "state": "serving", "sessions": 2}
+    text = status_tables({"clusters": {"main": cluster}, "routes": [chosen], "workers": [worker]})
+    assert "PRIMARY, drained  2 " in text
+    assert "7       4711  serving  2" in text
     assert "cluster main: blind (why), topology 3, 1.5 s old" in text
     assert "an earlier answer is used" in text
     assert "classic_rw  127.0.0.1:6446" in text

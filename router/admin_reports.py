@@ -1,0 +1,61 @@
+"""Workers' reports for all that ask at once: one asking of the workers serves everybody who came meanwhile.
+
+Owns how old a report may be. A poll of any rate costs the workers ten answers a second at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from router.reports import RouteReport, SessionReport, WorkerReport
+
+if TYPE_CHECKING:
+    from router.service import Router
+
+FRESH = 0.1
+"""Seconds for which a report is used again: less than what people or scrapes look at."""
+
+
+class Reports:
+    """The reports of one router's workers."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._refreshing = asyncio.Lock()
+        self._refreshed_at = float("-inf")
+        self._listing = asyncio.Lock()
+        self._listed_at: dict[tuple[int, str], tuple[float, list[SessionReport]]] = {}
+
+    async def refresh(self) -> None:
+        """Have the reports be of now."""
+        asked_at = time.monotonic()
+        async with self._refreshing:
+            if self._refreshed_at < asked_at - FRESH:
+                began = time.monotonic()
+                await self._router.refresh()
+                self._refreshed_at = began
+
+    async def routes(self) -> dict[str, RouteReport]:
+        """What each route did and does."""
+        await self.refresh()
+        return self._router.report()
+
+    async def workers(self) -> Sequence[WorkerReport]:
+        """The worker processes."""
+        await self.refresh()
+        return self._router.workers()
+
+    async def sessions(self, limit: int, route: str = "") -> list[SessionReport]:
+        """Live sessions, of one route or of all, at most `limit`."""
+        asked_at = time.monotonic()
+        async with self._listing:
+            known = self._listed_at.get((limit, route))
+            if known is None or known[0] < asked_at - FRESH:
+                began = time.monotonic()
+                sessions = await self._router.list_sessions(limit, route)
+                self._listed_at = {(limit, route): (began, sessions[:limit])}
+                return sessions[:limit]
+            return known[1]
