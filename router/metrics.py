@@ -61,6 +61,7 @@ COUNTERS: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
 COUNTERS_BY: Sequence[tuple[str, str, str, Callable[[RouteReport], Mapping[Any, float]]]] = (
     ("sessions_joined", "Sessions that got a member.", "member", lambda route: route.joined),
     ("sessions_refused", "Sessions answered with a MySQL error, by its code.", "code", lambda route: route.refused),
+    ("sessions_ended", "Sessions ended by a limit or an operator, by reason.", "reason", lambda route: route.ended),
     ("dial_failures", "Connections to members that failed.", "member", lambda route: route.dial_failures),
     (
         "session_bytes",

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from router.accounts import report_route
 from router.listener import Listener
 from router.messages import Configure, RouteOrder
+from router.port import Port
 from router.reports import RouteReport, combine, past
-from router.sessions import Port
 
 
 class Ports:
@@ -109,8 +109,13 @@ class Ports:
 
 def is_same_port(one: RouteOrder, other: RouteOrder) -> bool:
     """Whether sessions of the one may live on as the other's: limits and strategies apply to those that come."""
-    mine = one.address, one.cluster, one.route.protocol, one.route.destination
-    return mine == (other.address, other.cluster, other.route.protocol, other.route.destination)
+    return _identity(one) == _identity(other)
+
+
+def _identity(order: RouteOrder) -> tuple[object, ...]:
+    route = order.route
+    behind_proxies = bool(route.proxy_networks)
+    return order.address, order.cluster, route.protocol, route.destination, route.members, behind_proxies
 
 
 def _cut_all(port: Port, why: str) -> int:

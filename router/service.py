@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from cluster.access import Access
-from cluster.members import Endpoint
 from router import logs
+from router.addresses import Listen
 from router.admin import Admin
 from router.changes import Changes, compare
 from router.clusters import Clusters, Looks
@@ -25,11 +25,11 @@ from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.failovers import Failovers
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
-from router.listener import ListenError
 from router.messages import Configure, Log, RouteOrder
+from router.listening import ListenError
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
-from router.routes import Route, route_of
+from router.routes import Route, Wire
 from router.settings import Settings, SettingsError
 from router.sockets import SETTLING, ListeningSockets, take_from_systemd
 from router.watcher import Watcher
@@ -303,9 +303,11 @@ class Router:
         self._notifier.ready()
 
     def _open_sockets(self, settings: Settings) -> None:
-        wanted: dict[str, Endpoint] = {f"routes.{name}.listen": one.listen for name, one in settings.routes.items()}
+        wanted: dict[str, tuple[Listen, Wire]] = {
+            f"routes.{name}.listen": (one.listen, one.wire) for name, one in settings.routes.items()
+        }
         if settings.admin.enabled:
-            wanted["admin.listen"] = settings.admin.listen
+            wanted["admin.listen"] = settings.admin.listen, Wire()
         try:
             opened = self._sockets.open(wanted)
         except ListenError as exc:
@@ -361,7 +363,4 @@ def raise_descriptor_limit() -> None:
 
 
 def _routes(settings: Settings) -> dict[str, Route]:
-    return {
-        name: route_of(name, chosen, settings.clusters[settings.cluster_of(chosen)])
-        for name, chosen in settings.routes.items()
-    }
+    return {name: settings.route(name) for name in settings.routes}

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,7 +23,9 @@ from cluster.topology import Topology, Trust
 from router import logs
 from router.accounts import report_sessions
 from router.counts import SharedCounts, SharedMemory
+from router.descriptors import Descriptors
 from router.link import Link
+from router.loads import Loads
 from router.messages import (
     Configure,
     DialFailure,
@@ -40,9 +43,11 @@ from router.messages import (
     Sockets,
     View,
 )
+from router.port import Port
 from router.ports import Ports
 from router.reports import WorkerReport, WorkerState
-from router.sessions import Port, number_sessions_from
+from router.routes import static_topology
+from router.sessions import number_sessions_from
 
 log = logging.getLogger("fairlead.router")
 
@@ -74,6 +79,8 @@ class Worker:
         self._counts = counts
         self._rows = rows
         self._started_at = time.monotonic()
+        self._loads = Loads()
+        self._descriptors = Descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
         self._ports = Ports(self._make_port)
@@ -191,7 +198,16 @@ class Worker:
                 self._failed_at[member.name] = now
                 self._say(DialFailure(cluster, member.name))
 
-        return Port(order.route, lambda: self._views.get(cluster, UNKNOWN), self._attaching, failed, self._counts)
+        alone = static_topology(order.route.members) if order.route.members else None
+        return Port(
+            order.route,
+            lambda: alone or self._views.get(cluster, UNKNOWN),
+            self._attaching,
+            failed,
+            self._counts,
+            loads=self._loads,
+            descriptors=self._descriptors,
+        )
 
     async def _retire(self, wanted: Retire) -> None:
         if self.state is not WorkerState.DRAINING:
