@@ -12,7 +12,6 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from cluster.members import Endpoint, Member
 from cluster.topology import Topology
@@ -20,12 +19,12 @@ from router.addresses import Networks, is_loopback
 from router.counts import Counts, LocalCounts
 from router.descriptors import Descriptors
 from router.dialing import Names
-from router.host_errors import HostErrors
+from router.host_errors import HostErrors, Hosts
 from router.loads import Loads
 from router.proxied import Preface
 from router.quarantine import Quarantine
 from router.refusals import TOO_MANY, Refusal, host_blocked
-from router.routes import Candidate, Pick, Route, pick
+from router.routes import Candidate, Leave, Pick, Route, pick
 from router.sessions import Session
 from router.strategies import Draw
 from router.sweeps import Sweeps
@@ -66,18 +65,6 @@ class Tally:
         self.bytes_out = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """What an operator wants of a member: no new sessions, and an end of those that it has.
-
-    end_within: seconds in which they are ended, evenly; 0 at once, None not at all. why: the word for it, such as
-    `drained` or `hidden`.
-    """
-
-    end_within: float | None = None
-    why: str = "drained"
-
-
 class Port:
     """A route at work.
 
@@ -89,6 +76,7 @@ class Port:
         counts: of sessions, all workers together.
         loads: sessions by member, of all routes and workers.
         descriptors: of this process.
+        hosts: the errors of clients' hosts.
         rng: the source of chance.
     """
 
@@ -102,6 +90,7 @@ class Port:
         *,
         loads: Loads | None = None,
         descriptors: Descriptors | None = None,
+        hosts: Hosts | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._route = route
@@ -111,7 +100,7 @@ class Port:
         self.counts = counts or LocalCounts()
         self.loads = loads or Loads()
         self.descriptors = descriptors or Descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self.hosts = HostErrors(route.limits.max_connect_errors)
+        self.hosts: Hosts = hosts or HostErrors(route.limits.max_connect_errors)
         self.quarantine = Quarantine(route.limits.quarantine_threshold, route.limits.quarantine_interval)
         self.names = Names(tasks)
         self.sessions: dict[int, Session] = {}

@@ -35,6 +35,10 @@ class Ports:
         yield from [listener.port for _, listener in self._held.values()]
         yield from [port for port, _ in self._leaving]
 
+    def of(self, cluster: str) -> list[Port]:
+        """Those that lead to a cluster; an empty name is for lists of servers."""
+        return [listener.port for order, listener in self._held.values() if order.cluster == cluster]
+
     def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
         """Take over descriptors of listening sockets, in this order."""
         for address, fd in zip(addresses, fds, strict=True):

@@ -75,6 +75,18 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """What an operator wants of a member: no new sessions, and an end of those that it has.
+
+    end_within: seconds in which they are ended, evenly; 0 at once, None not at all. why: the word for it, such as
+    `drained` or `hidden`.
+    """
+
+    end_within: float | None = None
+    why: str = "drained"
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A member to dial, and where."""
 

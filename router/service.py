@@ -29,7 +29,7 @@ from router.messages import Configure, Log, RouteOrder
 from router.listening import ListenError
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
-from router.routes import Route, Wire
+from router.routes import Leave, Route, Wire
 from router.settings import Settings, SettingsError
 from router.sockets import SETTLING, ListeningSockets, take_from_systemd
 from router.watcher import Watcher
@@ -133,6 +133,19 @@ class Router:
         return await self._crew.kill_sessions(sessions) if self._crew is not None else []
 
     # What can be asked of it.
+
+    def set_member_modes(self, cluster: str, modes: Mapping[str, Leave]) -> None:
+        """Say which of a cluster's members are to be left, and how; an empty name is for lists of servers."""
+        if self._crew is not None:
+            self._crew.set_member_modes(cluster, modes)
+
+    def blocked_hosts(self, route: str) -> tuple[str, ...]:
+        """Client hosts that a route turns away, the latest last."""
+        return self._crew.blocks.stand(route)[0] if self._crew is not None else ()
+
+    def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
+        """Let a client host connect to a route again, or all; return those that were blocked."""
+        return self._crew.reset_hosts(route, host) if self._crew is not None else ()
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""

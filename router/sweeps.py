@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from cluster.topology import Topology
 from router.dialing import answers
 from router.rebalancing import Attached, bounded, choose, surplus
-from router.routes import Candidate, pools_of
+from router.routes import Candidate, Leave, pools_of
 from router.words import StrategyName
 
 if TYPE_CHECKING:
-    from router.port import Leave, Port
+    from router.port import Port
     from router.sessions import Session
 
 log = logging.getLogger("fairlead.router")

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -24,16 +25,20 @@ from router import logs
 from router.accounts import report_sessions
 from router.counts import SharedCounts, SharedMemory
 from router.descriptors import Descriptors
+from router.host_errors import HostNews
 from router.link import Link
 from router.loads import Loads
 from router.messages import (
+    Blocked,
     Configure,
     DialFailure,
+    Handshakes,
     Kill,
     Killed,
     ListSessions,
     Log,
     Message,
+    Modes,
     Pulse,
     Report,
     Retire,
@@ -46,7 +51,7 @@ from router.messages import (
 from router.port import Port
 from router.ports import Ports
 from router.reports import WorkerReport, WorkerState
-from router.routes import static_topology
+from router.routes import Leave, static_topology
 from router.sessions import number_sessions_from
 
 log = logging.getLogger("fairlead.router")
@@ -80,6 +85,8 @@ class Worker:
         self._rows = rows
         self._started_at = time.monotonic()
         self._loads = Loads()
+        self._hosts: dict[str, HostNews] = {}  # by route
+        self._modes: dict[str, Mapping[str, Leave]] = {}  # by cluster
         self._descriptors = Descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
@@ -124,6 +131,16 @@ class Worker:
             if now - self._heard_at > SILENCE_LIMIT:
                 self._go_blind()
             self._ports.end_leaving(now)
+            self._tell_handshakes()
+
+    def _hosts_of(self, route: str) -> HostNews:
+        return self._hosts.setdefault(route, HostNews())
+
+    def _tell_handshakes(self) -> None:
+        for route, hosts in self._hosts.items():
+            failed, done = hosts.take()
+            if failed or done:
+                self._say(Handshakes(route, failed, done))
 
     def _done(self) -> bool:
         """Whether nothing is left to do; cuts what has no more time."""
@@ -141,6 +158,8 @@ class Worker:
                 case View():
                     self._see(message.cluster, message.topology)
                 case Pulse():
+                    if not message.number:
+                        self._loads.set_others(message.others)
                     self._say(Report(message.number, self._report()))
                     self._lag = 0.0
                 case Sockets():
@@ -153,6 +172,12 @@ class Worker:
                     self._say(Sessions(message.number, tuple(report_sessions(self._ports, message.limit))))
                 case Kill():
                     self._say(Killed(message.number, self._kill(frozenset(message.sessions))))
+                case Modes():
+                    self._modes[message.cluster] = message.modes
+                    for port in self._ports.of(message.cluster):
+                        port.set_member_modes(message.modes)
+                case Blocked():
+                    self._hosts_of(message.route).hear(message.hosts, some_err=message.some_err)
                 case Retire():
                     await self._retire(message)
                 case _:
@@ -199,7 +224,7 @@ class Worker:
                 self._say(DialFailure(cluster, member.name))
 
         alone = static_topology(order.route.members) if order.route.members else None
-        return Port(
+        port = Port(
             order.route,
             lambda: alone or self._views.get(cluster, UNKNOWN),
             self._attaching,
@@ -207,7 +232,11 @@ class Worker:
             self._counts,
             loads=self._loads,
             descriptors=self._descriptors,
+            hosts=self._hosts_of(order.route.name),
         )
+        if cluster in self._modes:
+            port.set_member_modes(self._modes[cluster])
+        return port
 
     async def _retire(self, wanted: Retire) -> None:
         if self.state is not WorkerState.DRAINING:

@@ -16,11 +16,12 @@ from cluster.members import Endpoint, Member, Role
 from router import sweeps
 from router.addresses import UnixPath
 from router.dialing import Names
+from router.host_errors import HostErrors
 from router.listener import Listener
 from router.listening import ListenError, close_socket, open_socket, remove_stale
-from router.port import Leave, Port
+from router.port import Port
 from router.proxy_header import Header, encode, parse
-from router.routes import Limits, Route, Wire, static_topology
+from router.routes import Leave, Limits, Route, Wire, static_topology
 from router.sessions import Phase
 from router.words import Destination, Protocol, ProxyProtocol, StrategyName
 from tests.router.conftest import Run
@@ -96,7 +97,8 @@ def test_hosts_that_hang_up_are_blocked_by_the_address_that_a_trusted_proxy_name
         cluster = Cluster()
         chosen = replace(proxied(route()), limits=Limits(max_connect_errors=2))
         async with Clients() as clients, member(handler=aloof) as one, listening(cluster, chosen) as listener:
-            port = listener.port
+            port, hosts = listener.port, listener.port.hosts
+            assert isinstance(hosts, HostErrors)
 
             async def begin(header: bytes = ELSEWHERE) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
                 reader, writer = await clients.connect(listener.endpoint)
@@ -113,23 +115,23 @@ def test_hosts_that_hang_up_are_blocked_by_the_address_that_a_trusted_proxy_name
             await until(lambda: port.parked_now == 1, "it is parked")
             writer.close()
             await until(lambda: not port.sessions, "it is gone")
-            assert port.hosts.errors() == {}, "nobody had greeted it"
+            assert hosts.errors() == {}, "nobody had greeted it"
             cluster.set((one, P))
             await hang_up()
             reader, writer = await begin()
             await reader.readexactly(6)
             writer.write(b"answer")
-            await until(lambda: port.hosts.errors() == {}, "a handshake that is done makes up for it")
+            await until(lambda: hosts.errors() == {}, "a handshake that is done makes up for it")
             writer.close()
             await hang_up()
             await hang_up()
-            assert port.hosts.blocked() == ("192.0.2.7",)
+            assert hosts.blocked() == ("192.0.2.7",)
             reader, _ = await begin()
             words = "Host '192.0.2.7' is blocked because of many connection errors"
             assert error_of(await reader.read()) == (1129, b"#HY000", words)
             reader, _ = await begin(ELSEWHERE.replace(b"192.0.2.7", b"192.0.2.8"))
             assert await reader.readexactly(6) == b"hello ", "another host is welcome"
-            assert port.hosts.reset() == ("192.0.2.7",)
+            assert hosts.reset() == ("192.0.2.7",)
             reader, _ = await begin()
             assert await reader.readexactly(6) == b"hello "
 
@@ -187,6 +189,7 @@ def test_a_client_that_never_speaks_is_ended(run: Run) -> None:
             writer.write(ELSEWHERE)
             assert await reader.read() == b"hello "
             assert listener.port.tally.ended == {"silent client": 1}
+            assert isinstance(listener.port.hosts, HostErrors)
             assert listener.port.hosts.errors() == {"192.0.2.7": 1}
 
     run(scenario(Protocol.CLASSIC))
