@@ -288,8 +288,12 @@ class Crew:
                 log.info("worker %d: serves, pid %d", hand.serial, hand.pid)
                 self._change()
             case Handshakes():
+                before = self.blocks.stand(message.route)[0]
                 if self.blocks.hear(message.route, dict(message.failed), message.done):
-                    self.tell(Blocked(message.route, *self.blocks.stand(message.route)))
+                    stand = self.blocks.stand(message.route)
+                    self.tell(Blocked(message.route, *stand))
+                    for host in stand[0][len(before) :]:
+                        log.warning("route %s: host %s is blocked for hanging up too often", message.route, host)
             case DialFailure():
                 self._on_dial_failure(message.cluster, message.member)
             case _:

@@ -144,7 +144,7 @@ class HostBlocks:
             self._routes[name].limit = limit
 
     def hear(self, route: str, failed: dict[str, int], done: Iterable[str]) -> bool:
-        """What a worker tells; whether the others should know how it stands now."""
+        """What a worker tells; whether the others should know how it stands now. Blocks are only added."""
         errors = self._routes.get(route)
         if errors is None:
             return False

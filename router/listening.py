@@ -12,10 +12,14 @@ import socket
 import stat
 from pathlib import Path
 
-from router.addresses import UNIX, Listen, UnixPath
+from router.addresses import Listen, UnixPath
 from router.routes import Wire
 
 USUAL = Wire()
+
+
+File = tuple[str, int, int]
+"""A file by its path, device and inode."""
 
 
 class ListenError(Exception):
@@ -52,17 +56,25 @@ def open_socket(where: Listen, wire: Wire = USUAL) -> socket.socket:
     return sock
 
 
-def close_socket(sock: socket.socket, address: str) -> None:
-    """Close a listening socket; the file of a Unix socket goes with it, unless another process listens there still.
+def file_of(sock: socket.socket) -> File | None:
+    """The file of a listening Unix socket, as it is now; None where it has none."""
+    if sock.family != socket.AF_UNIX:
+        return None
+    path = sock.getsockname()
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return path, found.st_dev, found.st_ino
 
-    Args:
-        sock: the socket, open or closed.
-        address: where it listens, as settings spell it.
-    """
-    sock.close()
-    if address.startswith(f"{UNIX}:"):
-        with contextlib.suppress(OSError):
-            remove_stale(address.removeprefix(f"{UNIX}:"))
+
+def remove_file(file: File) -> None:
+    """Remove the file of a Unix socket, unless it is another's by now. Who listens there still is a worker of ours."""
+    path = Path(file[0])
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        if (found.st_dev, found.st_ino) == file[1:]:
+            path.unlink()
 
 
 def remove_stale(path: str) -> None:

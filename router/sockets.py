@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 
 from cluster.members import Endpoint
 from router.addresses import Listen
-from router.listening import ListenError, close_socket, open_socket
+from router.listening import File, ListenError, file_of, open_socket, remove_file
 from router.routes import Wire
 
 LISTEN_FDS_START = 3  # sd_listen_fds(3)
@@ -55,6 +55,7 @@ class ListeningSockets:
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}
+        self._files: dict[str, File] = {}  # of Unix sockets, to be removed with them
         self._offered: dict[str, socket.socket] = {}  # handed to us; used where an address asks for them
         self.stored: set[str] = set()  # addresses that somebody else keeps open, too: systemd
 
@@ -89,6 +90,9 @@ class ListeningSockets:
             except ListenError as exc:
                 self.close(opened)
                 raise ListenError(f"{asking}: {exc}") from exc
+            file = file_of(self._sockets[address])
+            if file is not None:
+                self._files[address] = file
             opened.append(address)
         return opened
 
@@ -111,7 +115,10 @@ class ListeningSockets:
         for address in list(addresses):
             sock = self._sockets.pop(address, None)
             if sock is not None:
-                close_socket(sock, address)
+                sock.close()
+            file = self._files.pop(address, None)
+            if file is not None and address not in self.stored:
+                remove_file(file)
 
     def descriptors(self) -> dict[str, int]:
         """All of them, by address."""

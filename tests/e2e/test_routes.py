@@ -175,6 +175,8 @@ def test_limits_as_a_driver_sees_them(mariadb: MariaDb, tmp_path: Path) -> None:
             until(lambda n=number: running.route("blocking")["accepted_total"] == n + 1, "it is counted")
             until(lambda: running.route("blocking")["sessions"] == 0, "it is gone")
         words = "Host '192.0.2.9' is blocked because of many connection errors"
+        until(lambda: "host 192.0.2.9 is blocked" in running.log.read_text(), "the workers' errors are added up")
+        running.route()  # so that all have heard
         assert error_of(blocking, rude) == (1129, words)
         polite = introduced(blocking, rude.replace(b"192.0.2.9", b"192.0.2.8"))
         with closing(connect(blocking, sock=polite)) as welcome:
