@@ -35,7 +35,9 @@ def open_socket(where: Listen, wire: Wire = USUAL) -> socket.socket:
         ListenError: the address is taken, not ours, or not allowed.
     """
     try:
-        sock = socket.socket(_family(where), socket.SOCK_STREAM)
+        # The protocol is named, or asyncio does not set TCP_NODELAY on what is accepted.
+        protocol = 0 if isinstance(where, UnixPath) else socket.IPPROTO_TCP
+        sock = socket.socket(_family(where), socket.SOCK_STREAM, protocol)
     except OSError as exc:
         raise ListenError(f"{where}: {exc.strerror}") from exc
     try:

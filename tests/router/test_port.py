@@ -38,9 +38,15 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "TICK", 0.05)
 
 
-async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Accept and never speak."""
-    await reader.read()
+class Silent:
+    """Accepts and never speaks."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        await reader.read()
 
 
 async def aloof(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,7 +162,7 @@ def test_this_machine_is_never_blocked(run: Run) -> None:
 
 def test_a_member_that_never_speaks_costs_a_bounded_time_and_goes_into_quarantine(run: Run) -> None:
     async def scenario() -> None:
-        cluster = Cluster()
+        cluster, silent = Cluster(), Silent()
         chosen = route(Destination.SECONDARY, connect_timeout=0.2)
         chosen = replace(chosen, limits=Limits(client_connect_timeout=0.3, quarantine_interval=0.1))
         async with (
@@ -171,6 +177,7 @@ def test_a_member_that_never_speaks_costs_a_bounded_time_and_goes_into_quarantin
             code, _, message = error_of(await reader.read())
             assert (code, "mute accepted and said nothing" in message) == (2003, True)
             assert 0.3 <= time.monotonic() - began < 2
+            await until(lambda: silent.accepted >= 3, "it is looked at, twice")
             for _ in range(4):
                 reader, _ = await clients.connect(listener.endpoint)
                 assert await reader.readexactly(6) == b"hello "
@@ -325,10 +332,14 @@ def test_sessions_move_to_a_member_that_is_back_at_a_pace_the_quiet_ones_first(r
             assert port.loads.by_member() == {"a": 10}
             busy, writer = opened[0]
 
+            said = 0
+
             async def chat() -> None:
+                nonlocal said
                 while True:
                     writer.write(b"x")
                     await busy.readexactly(1)
+                    said += 1
                     await asyncio.sleep(0.005)
 
             chatting = asyncio.create_task(chat())
@@ -338,6 +349,8 @@ def test_sessions_move_to_a_member_that_is_back_at_a_pace_the_quiet_ones_first(r
                 port.sweeps.sweep(time.monotonic())
             assert port.loads.by_member() == {"a": 5}, "nobody has come back, and it ends there"
             assert port.tally.ended == {"rebalanced": 5}
+            before = said
+            await until(lambda: chatting.done() or said > before + 2, "it goes on")
             assert not chatting.done(), "the oldest, and not quiet"
             chatting.cancel()
 

@@ -182,6 +182,7 @@ def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monke
         with pytest.raises(SettingsError, match="the program cannot be run: Exec format error"):
             await router.hand_over()
         listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
         _, writer = await asyncio.open_connection(listen.host, listen.port)
         await until_parked(router)
         assert [worker.pid for worker in router.workers()] == pids
