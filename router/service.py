@@ -25,8 +25,8 @@ from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.failovers import Failovers
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
-from router.messages import Configure, Log, RouteOrder
 from router.listening import ListenError
+from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
 from router.routes import Leave, Route, Wire
