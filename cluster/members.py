@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 CLASSIC_PORT = 3306
@@ -44,12 +44,15 @@ class Member:
     """One MySQL server.
 
     `name` is the identity: the SRV target's name, so that several members may share an address with
-    different ports. An endpoint is None where no record names that protocol's port.
+    different ports. An endpoint is None where no record names that protocol's port. `priority` and `weight` are of its
+    SRV record; a member is the same whatever they are, for a session need not end when a weight moves.
     """
 
     name: str
     classic: Endpoint | None
     x: Endpoint | None
+    priority: int = field(default=0, compare=False)
+    weight: int = field(default=1, compare=False)
 
 
 def parse_endpoint(text: str, default_port: int) -> Endpoint:

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -119,7 +119,7 @@ class Watch:
     def set_members(self, members: Iterable[Member]) -> None:
         """Replace the set of members; probes of those that stay go on undisturbed."""
         wanted = {member.name: member for member in members}
-        if wanted == self._members:
+        if wanted == self._members and _weights(wanted) == _weights(self._members):
             return
         for name, member in self._members.items():
             if wanted.get(name) != member:
@@ -337,6 +337,10 @@ class Watch:
                 subscriber(old, new)
             except Exception:  # a fault in one of them must not keep the others from the new topology
                 log.exception("topology v%d: a subscriber failed", new.version)
+
+
+def _weights(members: Mapping[str, Member]) -> list[tuple[str, int, int]]:
+    return sorted((member.name, member.priority, member.weight) for member in members.values())
 
 
 def _facts(seen: Observation) -> tuple[object, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
+from router.port import Port
 from router.reports import RouteReport, SessionReport
-from router.sessions import Port, Session
+from router.sessions import Session
 
 
 def report_route(port: Port, *, listening: bool) -> RouteReport:
@@ -26,6 +27,7 @@ def report_route(port: Port, *, listening: bool) -> RouteReport:
         parked=tally.parked,
         parked_seconds=tally.parked_seconds,
         cut=tally.cut,
+        ended=dict(tally.ended),
         joined=dict(tally.joined),
         connect_seconds=dict(tally.connect_seconds),
         connect_times={member: dict(buckets) for member, buckets in tally.connect_times.items()},

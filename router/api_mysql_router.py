@@ -20,7 +20,7 @@ from router.api_description import write_swagger
 from router.api_operations import Asked, Handler, Open, Operation, ProblemError, Shape
 from router.moments import moment_of
 from router.reports import RouteReport
-from router.routes import endpoint_of
+from router.routes import endpoint_of, static_topology
 
 if TYPE_CHECKING:
     from router.admin_reports import Reports
@@ -96,7 +96,7 @@ class MySqlRouterApi:
     async def _routing(self, _: Asked) -> Any:
         reports = await self._reports.routes()
         return {
-            "maxTotalConnections": getattr(self._router.settings, "max_total_connections", 0),
+            "maxTotalConnections": self._router.settings.max_total_connections,
             "currentTotalConnections": sum(report.sessions for report in reports.values()),
         }
 
@@ -110,10 +110,10 @@ class MySqlRouterApi:
             listen = {"bindAddress": chosen.listen.host, "bindPort": chosen.listen.port}
         return {
             **listen,
-            "clientConnectTimeoutInMs": shapes.milliseconds(getattr(chosen, "client_connect_timeout", 0.0)),
+            "clientConnectTimeoutInMs": shapes.milliseconds(chosen.client_connect_timeout),
             "destinationConnectTimeoutInMs": shapes.milliseconds(chosen.connect_timeout),
-            "maxActiveConnections": getattr(chosen, "max_connections", 0),
-            "maxConnectErrors": getattr(chosen, "max_connect_errors", 0),
+            "maxActiveConnections": chosen.max_connections,
+            "maxConnectErrors": chosen.max_connect_errors,
             "protocol": chosen.protocol.value,
             "routingStrategy": route.strategy.value,
         }
@@ -122,7 +122,7 @@ class MySqlRouterApi:
         self._chosen(asked)
         name = asked.path["routeName"]
         report = (await self._reports.routes()).get(name, RouteReport(name))
-        return shapes.describe_status(report, len(self._router.blocked_hosts()))
+        return shapes.describe_status(report, len(self._router.blocked_hosts(name)))
 
     async def _health(self, asked: Asked) -> Any:
         return {"isAlive": bool(self._endpoints(asked))}
@@ -142,7 +142,7 @@ class MySqlRouterApi:
 
     async def _blocked(self, asked: Asked) -> Any:
         self._chosen(asked)
-        return {"items": sorted(self._router.blocked_hosts())}
+        return {"items": sorted(self._router.blocked_hosts(asked.path["routeName"]))}
 
     async def _metadata(self, _: Asked) -> Any:
         return shapes.name_all(self._router.settings.clusters)
@@ -192,7 +192,10 @@ class MySqlRouterApi:
         return name, self._router.settings.clusters[name]
 
     def _topology(self, asked: Asked) -> Topology:
-        watcher = self._router.watchers.get(self._router.settings.cluster_of(self._chosen(asked)))
+        chosen, route = self._chosen(asked), self._router.routes[asked.path["routeName"]]
+        if route.members:
+            return static_topology(route.members)
+        watcher = self._router.watchers.get(self._router.settings.cluster_of(chosen))
         return watcher.watch.topology if watcher is not None else Topology()
 
     def _endpoints(self, asked: Asked) -> list[Endpoint]:

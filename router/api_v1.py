@@ -38,6 +38,7 @@ MODES: Mapping[str, tuple[str | None, str]] = {
 """What is asked of a member: the mode it gets by that, and what it does. As MySQL Router's tags `_hidden` and
 `_disconnect_existing_sessions_when_hidden` say it."""
 BODIES: Mapping[str, Mapping[str, type]] = {"drain": {"end_within": float}, "hide": {"disconnect": bool}}
+BLOCKED: Mapping[str, type] = {"route": str, "host": str}
 LONGEST_DRAIN = 86400.0  # seconds
 
 
@@ -102,16 +103,16 @@ class Api:
                 "listBlockedHosts",
                 "Client hosts that are turned away with error 1129.",
                 self._blocked,
-                {"hosts": [str]},
+                {"hosts": [BLOCKED]},
             ),
             Operation(
                 "POST",
                 f"{BASE}/blocked-hosts/reset",
                 "resetBlockedHosts",
-                "Let one host, or all, in again.",
+                "Let one host, or all, in again, on one route or on all.",
                 self._reset_blocked,
-                {"reset": [str]},
-                body={"host": str},
+                {"reset": [BLOCKED]},
+                body={"host": str, "route": str},
                 problems=NO_SUCH,
             ),
             Operation(
@@ -209,17 +210,20 @@ class Api:
         return {"workers": [shapes.describe_worker(worker, now) for worker in workers]}
 
     async def _blocked(self, _: Asked) -> Any:
-        return {"hosts": sorted(self._router.blocked_hosts())}
+        routes = self._router.routes
+        return {"hosts": [{"route": one, "host": host} for one in routes for host in self._router.blocked_hosts(one)]}
 
     async def _reset_blocked(self, asked: Asked) -> Any:
-        host = asked.body.get("host", "")
-        blocked = sorted(self._router.blocked_hosts())
-        if host and host not in blocked:
+        host, route = asked.body.get("host", ""), asked.body.get("route", "")
+        if route and route not in self._router.routes:
+            raise ProblemError(404, f"there is no route {route[:50]}")
+        chosen = [route] if route else list(self._router.routes)
+        reset = [{"route": one, "host": each} for one in chosen for each in self._router.reset_hosts(one, host or None)]
+        if host and not reset:
             raise ProblemError(404, f"{host[:50]} is not blocked")
-        reset = [host] if host else blocked
-        self._router.reset_blocked_hosts(reset)
         if reset:
-            self._note(asked, Kind.UNBLOCKED, f"let in again: {', '.join(reset[:10])}", hosts=reset)
+            hosts = sorted({one["host"] for one in reset})
+            self._note(asked, Kind.UNBLOCKED, f"let in again: {', '.join(hosts[:10])}", hosts=hosts)
         return {"reset": reset}
 
     async def _config(self, _: Asked) -> Any:

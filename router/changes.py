@@ -9,7 +9,7 @@ from typing import Any
 from router.settings import RouteSettings, Settings
 from srv.documents import Table
 
-MOVING = ("listen", "protocol", "destination", "cluster")
+MOVING = ("listen", "protocol", "destination", "cluster", "members", "proxy_protocol")
 """Options of a route that make another route of it: its sessions have the drain's time to end."""
 FIXED = ("enabled", "listen", "metrics_listen", "self_signed", "tls")
 """Of the admin listener: what is read once, at the start. An upgrade in place (SIGUSR2) reads it again."""

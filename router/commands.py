@@ -121,7 +121,7 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, dict[str, Access]]:
             raise SettingsError("flags for a cluster cannot say which of several they mean; use [clusters.NAME]")
         name, chosen = next(iter(clusters.items()), ("main", {}))
         document["clusters"] = {name: {**chosen, **given}} if isinstance(chosen, dict) else clusters
-    if "clusters" not in document:
+    if "clusters" not in document and "routes" not in document:
         raise SettingsError("no cluster: name a configuration with --config, or the cluster's domain with --srv")
     if args.bind is not None:
         if "routes" in document:
@@ -172,8 +172,6 @@ def _access(name: str, cluster: ClusterSettings) -> Access:
 
 
 def _explain(settings: Settings) -> str:
-    from router.routes import route_of
-
     lines = ["The configuration is valid."]
     for name, cluster in settings.clusters.items():
         servers = ", ".join(map(str, cluster.resolvers)) or "the name servers of /etc/resolv.conf"
@@ -188,12 +186,9 @@ def _explain(settings: Settings) -> str:
             f"cluster {name}: _mysql._tcp.{cluster.srv} and _mysqlx._tcp.{cluster.srv} from {servers}; {probes}"
         )
     for name, chosen in settings.routes.items():
-        cluster_name = settings.cluster_of(chosen)
-        route = route_of(name, chosen, settings.clusters[cluster_name])
-        lines.append(
-            f"route {name}: {chosen.listen}, {route.protocol.value} protocol, to {route.destination.value} members of"
-            f" {cluster_name}, {route.strategy.value}"
-        )
+        route, cluster_name = settings.route(name), settings.cluster_of(chosen)
+        to = f"{route.leads_to} of {cluster_name}" if cluster_name else route.leads_to
+        lines.append(f"route {name}: {chosen.listen}, {route.protocol.value} protocol, to {to}, {route.strategy.value}")
     lines.append(f"admin: {settings.admin.url}" if settings.admin.enabled else "admin: off")
     lines.append(f"workers: {settings.workers}")
     return "\n".join(lines)

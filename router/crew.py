@@ -16,10 +16,13 @@ from typing import Any
 from cluster.topology import Topology
 from router.counts import COLUMNS, Rows, SharedMemory
 from router.hands import Hand, HandState, spawn
+from router.host_errors import HostBlocks
 from router.link import FDS_AT_ONCE
 from router.messages import (
+    Blocked,
     Configure,
     DialFailure,
+    Handshakes,
     Kill,
     ListSessions,
     Message,
@@ -31,6 +34,7 @@ from router.messages import (
     View,
 )
 from router.reports import RouteReport, SessionReport, WorkerReport, WorkerState, combine, past
+from router.routes import Leave
 
 log = logging.getLogger("fairlead.router")
 
@@ -73,6 +77,8 @@ class Crew:
         self.gone = combine(gone)
         self.next_serial = first_serial
         self.died = 0  # workers that ended without having been asked to
+        self.blocks = HostBlocks()
+        self._modes: dict[str, Modes] = {}
         self.cut_at_end = 0  # sessions that ended workers had to cut
         self._on_dial_failure = on_dial_failure
         self._on_death = on_death
@@ -80,7 +86,6 @@ class Crew:
         self._sockets: Mapping[str, int] = {}
         self._configure: Configure | None = None
         self._views: dict[str, Topology] = {}
-        self._modes: dict[str, Modes] = {}
         self._numbers = itertools.count(1)
         self._superseded: frozenset[int] = frozenset()  # serve until others do in their place
         self._wait = 0.0
@@ -93,6 +98,7 @@ class Crew:
     def configure(self, orders: Configure, sockets: Mapping[str, int]) -> None:
         """Serve these routes on these descriptors, by address, from now on."""
         self._configure, self._sockets = orders, dict(sockets)
+        self.blocks.configure({one.route.name: one.route.limits.max_connect_errors for one in orders.routes})
         for hand in self.hands.values():
             if not hand.retired:
                 self._brief(hand)
@@ -103,10 +109,24 @@ class Crew:
             self._views[cluster] = topology
             self.tell(View(cluster, topology))
 
-    def set_modes(self, modes: Modes) -> None:
-        """Tell all, and those that start later, what people want of a cluster's members."""
-        self._modes[modes.cluster] = modes
-        self.tell(modes)
+    def modes(self, cluster: str) -> Mapping[str, Leave]:
+        """Which of a cluster's members are to be left, and how."""
+        return self._modes[cluster].modes if cluster in self._modes else {}
+
+    def all_modes(self) -> tuple[Modes, ...]:
+        """The same of every cluster, as it is told."""
+        return tuple(self._modes.values())
+
+    def set_member_modes(self, cluster: str, modes: Mapping[str, Leave]) -> None:
+        """Say which of a cluster's members are to be left, and how."""
+        self._modes[cluster] = Modes(cluster, dict(modes))
+        self.tell(self._modes[cluster])
+
+    def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
+        """Let a client host connect to a route again, or all; return those that were blocked."""
+        reset = self.blocks.reset(route, host)
+        self.tell(Blocked(route, *self.blocks.stand(route)))
+        return reset
 
     def forget(self, cluster: str) -> None:
         """Say nothing more of a cluster."""
@@ -268,12 +288,25 @@ class Crew:
             some = addresses[at : at + FDS_AT_ONCE]
             hand.send(Sockets(tuple(some)), [self._sockets[address] for address in some])
         hand.send(self._configure)
+        for modes in self._modes.values():
+            hand.send(modes)
+        for order in self._configure.routes:
+            stand = self.blocks.stand(order.route.name)
+            if any(stand):
+                hand.send(Blocked(order.route.name, *stand))
 
     def _hear(self, hand: Hand, message: Message) -> None:
         match message:
             case Serving():
                 log.info("worker %d: serves, pid %d", hand.serial, hand.pid)
                 self._change()
+            case Handshakes():
+                before = self.blocks.stand(message.route)[0]
+                if self.blocks.hear(message.route, dict(message.failed), message.done):
+                    stand = self.blocks.stand(message.route)
+                    self.tell(Blocked(message.route, *stand))
+                    for host in stand[0][len(before) :]:
+                        log.warning("route %s: host %s is blocked for hanging up too often", message.route, host)
             case DialFailure():
                 self._on_dial_failure(message.cluster, message.member)
             case _:
@@ -304,7 +337,16 @@ class Crew:
             if now - hand.heard_at > HANG_LIMIT:
                 log.error("worker %d: killed, for it has not answered for %g s", hand.serial, HANG_LIMIT)
                 hand.kill()
-            hand.send(Pulse(0))
+            hand.send(Pulse(0, self._others(hand)))
+
+    def _others(self, hand: Hand) -> dict[str, int]:
+        """Sessions by member that workers besides this one have."""
+        others: dict[str, int] = {}
+        for other in self.hands.values():
+            for route in other.report.routes if other is not hand else ():
+                for name, number in route.attached.items():
+                    others[name] = others.get(name, 0) + number
+        return others
 
     def _change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

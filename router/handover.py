@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.topology import Topology
 from router.forms import read, write
@@ -41,6 +41,7 @@ class Legacy:
     gone: tuple[RouteReport, ...]
     topologies: Mapping[str, Topology]
     modes: tuple[Modes, ...] = ()
+    blocked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # client hosts, by route
 
     def descriptors(self) -> Iterable[int]:
         """All that must stay open."""

@@ -1,4 +1,4 @@
-"""The listening socket of a route. Owns its options and its end; what happens on a connection is the session's."""
+"""The listening socket of a route at work. What happens on a connection is the session's."""
 
 from __future__ import annotations
 
@@ -6,42 +6,11 @@ import asyncio
 import socket
 
 from cluster.members import Endpoint
-from router.sessions import Port
-from router.splice import notice_dead_peers
+from router.addresses import Listen, UnixPath
+from router.listening import ListenError, open_socket
+from router.port import Port
 
-BACKLOG = 4096
-"""Connections the kernel keeps before they are accepted: a reconnect storm after a failover must find room. The
-kernel's own limit (net.core.somaxconn) may be lower."""
-
-
-class ListenError(Exception):
-    """An address cannot be listened on; the message names it."""
-
-
-def open_socket(endpoint: Endpoint) -> socket.socket:
-    """A listening TCP socket; accepted connections inherit its keepalive.
-
-    Raises:
-        ListenError: the address is taken, not ours, or not allowed.
-    """
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    try:
-        # The protocol is named, or asyncio does not set TCP_NODELAY on what is accepted.
-        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except OSError as exc:
-        raise ListenError(f"{endpoint}: {exc.strerror}") from exc
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        notice_dead_peers(sock)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setblocking(False)
-        sock.bind((endpoint.host, endpoint.port))
-        sock.listen(BACKLOG)  # here, since uvloop's own call keeps a failure to itself
-    except OSError as exc:
-        sock.close()
-        raise ListenError(f"{endpoint}: {exc.strerror}") from exc
-    return sock
+__all__ = ["ListenError", "Listener", "open_socket"]
 
 
 class Listener:
@@ -50,11 +19,14 @@ class Listener:
     def __init__(self, port: Port, sock: socket.socket) -> None:
         self.port = port
         self._sock = sock
+        name = sock.getsockname()
+        self.address: Listen = Endpoint(*name[:2]) if isinstance(name, tuple) else UnixPath(name)
+        """What it is bound to, with the port number that the kernel chose where 0 was asked for."""
         self._server: asyncio.Server | None = None
 
     @property
     def endpoint(self) -> Endpoint:
-        """The address it is bound to, with the port number that the kernel chose where 0 was asked for."""
+        """The same, of a TCP socket."""
         host, port = self._sock.getsockname()[:2]
         return Endpoint(host, port)
 
@@ -65,12 +37,15 @@ class Listener:
 
     async def start(self) -> None:
         """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.port.accept, sock=self._sock, backlog=BACKLOG)
+        loop, backlog = asyncio.get_running_loop(), self.port.route.wire.backlog
+        create = loop.create_unix_server if self._sock.family == socket.AF_UNIX else loop.create_server
+        self._server = await create(self.port.accept, sock=self._sock, backlog=backlog)
+        self.port.sweeps.start()
 
     def close(self) -> None:
-        """Accept no more; sessions live on."""
+        """Accept no more; sessions live on. The file of a Unix socket is its opener's to remove."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.port.sweeps.end_with_sessions()
         self._sock.close()

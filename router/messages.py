@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from cluster.topology import Topology
 from router.forms import FormError, read, write
 from router.reports import SessionReport, WorkerReport
-from router.routes import Route
+from router.routes import Leave, Route
 
 PACKET = 64 * 1024
 """Bytes of a message in one packet: a packet takes its room in the socket's buffer (net.core.wmem_default, 208 KiB by
@@ -65,9 +65,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The main process lives; answer with a `Report` of the same number."""
+    """The main process lives; answer with a `Report` of the same number.
+
+    others: sessions that the other workers had, by member, as they reported last.
+    """
 
     number: int
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +93,22 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What people want of a cluster's members, by name: `drained` or `hidden`. Those that are not here are in order.
-
-    end_within: seconds in which the sessions of these members are ended; those of members that are not here live on.
-    """
+    """What people want of a cluster's members, by name. Those that are not here are in order."""
 
     cluster: str
-    modes: Mapping[str, str]
-    end_within: Mapping[str, float] = field(default_factory=dict)
+    modes: Mapping[str, Leave]
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Client hosts that are turned away from now on (error 1129), of all workers' counts together."""
+    """Client hosts that a route turns away from now on (error 1129), of all workers' counts together.
 
+    some_err: whether there are others with errors: then handshakes that are done are worth telling.
+    """
+
+    route: str
     hosts: tuple[str, ...]
+    some_err: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +161,12 @@ class DialFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class HostErrors:
-    """Connections that ended before the handshake was done since the message before, by client host."""
+class Handshakes:
+    """Since the message before: sessions that ended before theirs was done, by client host, and hosts with one done."""
 
-    hosts: Mapping[str, int]
+    route: str
+    failed: Mapping[str, int]
+    done: tuple[str, ...]
 
 
 Message = (
@@ -178,7 +185,7 @@ Message = (
     | Sessions
     | Killed
     | DialFailure
-    | HostErrors
+    | Handshakes
 )
 KINDS: Mapping[str, type[Message]] = {
     "sockets": Sockets,
@@ -196,7 +203,7 @@ KINDS: Mapping[str, type[Message]] = {
     "sessions": Sessions,
     "killed": Killed,
     "dial-failure": DialFailure,
-    "host-errors": HostErrors,
+    "handshakes": Handshakes,
 }
 NAMES: Mapping[type[Message], str] = {kind: name for name, kind in KINDS.items()}
 

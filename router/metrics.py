@@ -61,6 +61,7 @@ COUNTERS: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
 COUNTERS_BY: Sequence[tuple[str, str, str, Callable[[RouteReport], Mapping[Any, float]]]] = (
     ("sessions_joined", "Sessions that got a member.", "member", lambda route: route.joined),
     ("sessions_refused", "Sessions answered with a MySQL error, by its code.", "code", lambda route: route.refused),
+    ("sessions_ended", "Sessions ended by a limit or an operator, by reason.", "reason", lambda route: route.ended),
     ("dial_failures", "Connections to members that failed.", "member", lambda route: route.dial_failures),
     (
         "session_bytes",
@@ -127,6 +128,8 @@ class Metrics:
         yield _counter("workers_died", "Worker processes that ended unasked.", [], [([], self._router.workers_died)])
         reloads = [([how], number) for how, number in self._router.reloads.items()]
         yield _counter("reloads", "Configurations read again, by how that ended.", ["outcome"], reloads)
+        blocked = [([name], len(self._router.blocked_hosts(name))) for name in self._router.routes]
+        yield _gauge("blocked_hosts", "Client hosts that are answered with error 1129.", ["route"], blocked)
         for name, words, of_worker in OF_WORKERS:
             # By place, not by serial number: a worker that dies again and again must not leave a series each time.
             samples = [([str(place)], of_worker(worker)) for place, worker in enumerate(workers, 1)]
@@ -164,6 +167,12 @@ class Metrics:
                 for status in t.members
                 for role in (Role.PRIMARY, Role.SECONDARY)
             ],
+        )
+        yield _gauge(
+            "member_barred",
+            "1 where people want no new sessions on a member: drained or hidden.",
+            ["cluster", "member", "mode"],
+            [([n, member, mode], 1) for n in topologies for member, mode in self._router.modes(n).items()],
         )
         for name, words, measured in MEASURED:
             yield _gauge(

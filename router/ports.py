@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from router.accounts import report_route
 from router.listener import Listener
 from router.messages import Configure, RouteOrder
+from router.port import Port
 from router.reports import RouteReport, combine, past
-from router.sessions import Port
 
 
 class Ports:
@@ -35,8 +35,8 @@ class Ports:
         yield from [listener.port for _, listener in self._held.values()]
         yield from [port for port, _ in self._leaving]
 
-    def of_cluster(self, cluster: str) -> list[Port]:
-        """Those that routes of a cluster have now."""
+    def of(self, cluster: str) -> list[Port]:
+        """Those that lead to a cluster; an empty name is for lists of servers."""
         return [listener.port for order, listener in self._held.values() if order.cluster == cluster]
 
     def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
@@ -113,8 +113,13 @@ class Ports:
 
 def is_same_port(one: RouteOrder, other: RouteOrder) -> bool:
     """Whether sessions of the one may live on as the other's: limits and strategies apply to those that come."""
-    mine = one.address, one.cluster, one.route.protocol, one.route.destination
-    return mine == (other.address, other.cluster, other.route.protocol, other.route.destination)
+    return _identity(one) == _identity(other)
+
+
+def _identity(order: RouteOrder) -> tuple[object, ...]:
+    route = order.route
+    behind_proxies = bool(route.proxy_networks)
+    return order.address, order.cluster, route.protocol, route.destination, route.members, behind_proxies
 
 
 def _cut_all(port: Port, why: str) -> int:

@@ -21,6 +21,15 @@ def no_member(route: str, reason: str, waited: float) -> Refusal:
     return Refusal(2003, "HY000", f"Fairlead: no server for route {route} within {waited:.1f} s: {reason}")
 
 
+TOO_MANY = Refusal(1040, "08004", "Too many connections")
+"""A limit is reached: ER_CON_COUNT_ERROR, in MySQL's own words, which tools look for."""
+
+
+def host_blocked(host: str) -> Refusal:
+    """The client's host hung up too often: ER_HOST_IS_BLOCKED, in MySQL's own words."""
+    return Refusal(1129, "HY000", f"Host '{host}' is blocked because of many connection errors")
+
+
 def parking_full(route: str, limit: int) -> Refusal:
     """Too many sessions wait already: ER_CON_COUNT_ERROR."""
     return Refusal(1040, "08004", f"Fairlead: too many connections: {limit} already wait for a server on route {route}")

@@ -37,6 +37,7 @@ class RouteReport:
     parked: int = field(default=0, metadata=COUNTER)  # sessions that had to wait
     parked_seconds: float = field(default=0.0, metadata=COUNTER)  # of those that wait no more
     cut: int = field(default=0, metadata=COUNTER)  # sessions ended because their member was demoted or lost
+    ended: Mapping[str, int] = field(default_factory=dict, metadata=COUNTER)  # by limits and operators, by reason
     joined: Mapping[str, int] = field(default_factory=dict, metadata=COUNTER)  # by member
     connect_seconds: Mapping[str, float] = field(default_factory=dict, metadata=COUNTER)  # of those joined, by member
     connect_times: Mapping[str, Mapping[int, int]] = field(default_factory=dict, metadata=COUNTER)

@@ -1,25 +1,56 @@
 """Which members a route may use, and in which order.
 
-Owns strategies and the rule that ends sessions. Pure: topology, load and turn are given. Must not know sockets.
+Owns what a route is, who is in question for its role, and the rule that ends sessions. Pure: topology, load and chance
+are given. Must not know sockets, nor how settings are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import statistics
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
-from router.words import Destination, Protocol, StrategyName
+from router.strategies import STRATEGIES, Contender, Draw
+from router.words import Destination, Protocol, ProxyProtocol, StrategyName
+from srv.weights import Strain, share_now
 
-if TYPE_CHECKING:  # a worker has no settings, only what was made of them
-    from router.settings import ClusterSettings, RouteSettings
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a route bears; `route_settings` has each one's default and its reason. Times in seconds; 0 is none."""
+
+    max_connections: int = 0
+    max_total_connections: int = 0
+    client_connect_timeout: float = 9.0
+    max_connect_errors: int = 100
+    idle_timeout: float = 0.0
+    quarantine_threshold: int = 1
+    quarantine_interval: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a route's sockets are set to. Times in whole seconds; 0 leaves it to the kernel."""
+
+    backlog: int = 4096
+    dual_stack: bool = False
+    socket_mode: int = 0o666
+    keepalive_idle: int = 60
+    keepalive_interval: int = 10
+    keepalive_count: int = 6
+    tcp_user_timeout: int = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a listening port stands for. Times in seconds."""
+    """What a listening port stands for. Times in seconds.
+
+    `members`: a list that stands for itself, without a cluster; its hosts may be names. `proxy_networks`: who must say
+    whose connection it hands on, by a PROXY header. `rebalance_rate`: sessions a second that may be moved off an
+    overfull member; 0 is none.
+    """
 
     name: str
     protocol: Protocol
@@ -30,23 +61,29 @@ class Route:
     parking_timeout: float
     parking_limit: int
     connect_timeout: float
+    members: tuple[Endpoint, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    wire: Wire = field(default_factory=Wire)
+    proxy_networks: tuple[str, ...] = ()
+    send_proxy: ProxyProtocol = ProxyProtocol.OFF
+    rebalance_rate: float = 0.0
+
+    @property
+    def leads_to(self) -> str:
+        """Its destination, for people."""
+        return ", ".join(map(str, self.members)) if self.members else f"{self.destination.value} members"
 
 
-def route_of(name: str, chosen: RouteSettings, cluster: ClusterSettings) -> Route:
-    """The route that the settings ask for."""
-    primary = chosen.destination is Destination.PRIMARY
-    usual = StrategyName.FIRST_AVAILABLE if primary else StrategyName.ROUND_ROBIN
-    return Route(
-        name=name,
-        protocol=chosen.protocol,
-        destination=chosen.destination,
-        strategy=chosen.strategy or usual,
-        fallback_to_primary=chosen.fallback_to_primary,
-        topology_max_age=cluster.topology_max_age,
-        parking_timeout=chosen.parking_timeout,
-        parking_limit=chosen.parking_limit,
-        connect_timeout=chosen.connect_timeout,
-    )
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """What an operator wants of a member: no new sessions, and an end of those that it has.
+
+    end_within: seconds in which they are ended, evenly; 0 at once, None not at all. why: the word for it, such as
+    `drained` or `hidden`.
+    """
+
+    end_within: float | None = None
+    why: str = "drained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,44 +102,67 @@ class Pick:
     reason: str = ""
 
 
-Strategy = Callable[[list[MemberStatus], int], list[MemberStatus]]
+Pools = Sequence[Sequence[MemberStatus]]
 
 
-def _first_available(members: list[MemberStatus], turn: int) -> list[MemberStatus]:
-    return members
+def _writers(topology: Topology) -> Pools:
+    return [topology.primaries()]
 
 
-def _round_robin(members: list[MemberStatus], turn: int) -> list[MemberStatus]:
-    start = turn % len(members) if members else 0
-    return members[start:] + members[:start]
+def _readers(topology: Topology) -> Pools:
+    return _by_freshness(topology.secondaries())
 
 
-STRATEGIES: Mapping[StrategyName, Strategy] = {
-    StrategyName.FIRST_AVAILABLE: _first_available,
-    StrategyName.ROUND_ROBIN: _round_robin,
+def _everyone(topology: Topology) -> Pools:
+    return _by_freshness(status for status in topology.members if status.offered is not None)
+
+
+def _by_freshness(statuses: Iterable[MemberStatus]) -> Pools:
+    every = list(statuses)
+    return [[one for one in every if not one.behind], [one for one in every if one.behind]]
+
+
+POOLS: Mapping[Destination, Callable[[Topology], Pools]] = {
+    Destination.PRIMARY: _writers,
+    Destination.SECONDARY: _readers,
+    Destination.PRIMARY_AND_SECONDARY: _everyone,
 }
+"""Who is in question for a role: pools to be used one after the other, each in the strategy's order."""
 
 
-def pick(topology: Topology, route: Route, *, turn: int, now: float) -> Pick:
+def static_topology(members: Sequence[Endpoint]) -> Topology:
+    """A list of servers as a topology in which every one may be used for anything, for nobody is asked."""
+    statuses = tuple(
+        MemberStatus(Member(str(endpoint), endpoint, endpoint), offered=Role.PRIMARY) for endpoint in members
+    )
+    return Topology(version=1, trust=Trust.QUORUM, reason="", members=statuses)
+
+
+def pick(
+    topology: Topology,
+    route: Route,
+    *,
+    draw: Draw,
+    now: float,
+    barred: Collection[str] = (),
+    suspects: Collection[str] = (),
+) -> Pick:
     """Order the members that a new session of this route may use.
 
     Args:
         topology: the latest one.
         route: the port the session came to.
-        turn: counts the route's sessions; strategies that rotate go by it.
+        draw: what its strategy may go by.
         now: monotonic seconds, the clock of `Topology.taken_at`.
+        barred: names of members that get no new sessions: drained, or hidden.
+        suspects: names of members that could not be connected to lately; they are tried when nobody else is left.
     """
     if topology.trust is Trust.BLIND and now - topology.taken_at > route.topology_max_age:
         return Pick((), f"{topology.reason}, and what was known before is too old to use")
-    order = STRATEGIES[route.strategy]
-    if route.destination is Destination.PRIMARY:
-        usable = order(list(topology.primaries()), turn)
-    else:
-        readers = topology.secondaries()
-        usable = order([status for status in readers if not status.behind], turn)
-        usable += order([status for status in readers if status.behind], turn)
-        if route.fallback_to_primary:
-            usable += topology.primaries()
+    pools = pools_of(topology, route)
+    open_to = [[one for one in pool if one.member.name not in barred] for pool in pools]
+    usable = [one for pool in open_to for one in _in_order(pool, route.strategy, draw)]
+    usable.sort(key=lambda status: status.member.name in suspects)  # stable
     candidates = []
     for status in usable:
         endpoint = endpoint_of(status.member, route)
@@ -110,8 +170,37 @@ def pick(topology: Topology, route: Route, *, turn: int, now: float) -> Pick:
             candidates.append(Candidate(status.member, endpoint))
     if candidates:
         return Pick(tuple(candidates))
-    nobody = f"no {route.destination.value} is available"
-    return Pick((), topology.reason if topology.trust is Trust.NO_QUORUM else nobody)
+    if topology.trust is Trust.NO_QUORUM:
+        return Pick((), topology.reason)
+    out = sorted({one.member.name for pool in pools for one in pool if one.member.name in barred})
+    why = f": {', '.join(out)} takes no new sessions" if out else ""
+    return Pick((), f"no {route.destination.value} is available{why}")
+
+
+def pools_of(topology: Topology, route: Route) -> Pools:
+    """Who is in question for the route, the primaries last where it may fall back to them."""
+    pools = POOLS[route.destination](topology)
+    return [*pools, topology.primaries()] if route.fallback_to_primary else pools
+
+
+def _in_order(pool: Sequence[MemberStatus], strategy: StrategyName, draw: Draw) -> list[MemberStatus]:
+    by_name = {one.member.name: one for one in pool}
+    shares = shares_of(pool) if strategy is StrategyName.WEIGHTED else {}
+    contenders = [
+        Contender(name, one.member.priority, one.member.weight, shares.get(name, 100)) for name, one in by_name.items()
+    ]
+    return [by_name[one.name] for one in STRATEGIES[strategy](contenders, draw)]
+
+
+def shares_of(pool: Sequence[MemberStatus]) -> dict[str, int]:
+    """Of each member's weight, in a hundred, what it bears now: less where it is late, or far busier than others."""
+    loads = {one.member.name: one.load for one in pool if one.load is not None}
+    shares = {}
+    for one in pool:
+        name = one.member.name
+        others = [load for other, load in loads.items() if other != name]
+        shares[name] = share_now(Strain(one.lag, one.queued, one.load, statistics.median(others) if others else None))
+    return shares
 
 
 def endpoint_of(member: Member, route: Route) -> Endpoint | None:
@@ -122,15 +211,17 @@ def endpoint_of(member: Member, route: Route) -> Endpoint | None:
 def may_stay(topology: Topology, route: Route, member: Member) -> bool:
     """Whether a session that is attached to `member` may live on under a new topology.
 
-    On a PRIMARY route only while the member is offered as PRIMARY, for a write must never reach a demoted one. On a
-    SECONDARY route while the majority has it ONLINE, whatever its role became and however late it is; without a
-    majority, while it is offered. While nobody can be asked (BLIND) only a member's own word against itself counts, and
-    where DNS merely stopped listing a member that serves reads, nothing is known against it.
+    On a PRIMARY route only while the member is offered as PRIMARY, for a write must never reach a demoted one. On other
+    routes while the majority has it ONLINE, whatever its role became and however late it is; without a majority,
+    while it is offered. While nobody can be asked (BLIND) only a member's own word against itself counts, and where DNS
+    merely stopped listing a member that serves reads, nothing is known against it. Nor is anything of a static list.
     """
+    if route.members:
+        return True
     status = topology.status_of(member.name)
     if topology.trust is Trust.BLIND:
         withdrawn = status is not None and status.member == member and status.offered is None
-        return not withdrawn or (route.destination is Destination.SECONDARY and status.state is State.ONLINE)  # type: ignore[union-attr]
+        return not withdrawn or (route.destination is not Destination.PRIMARY and status.state is State.ONLINE)  # type: ignore[union-attr]
     if route.destination is Destination.PRIMARY:
         return status is not None and status.member == member and status.offered is Role.PRIMARY
     if topology.trust is Trust.NO_QUORUM:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from cluster.access import Access
-from cluster.members import Endpoint
 from cluster.topology import Topology
 from router import logs
+from router.addresses import Listen
 from router.admin import Admin
 from router.changes import Changes, compare
 from router.chronicle import Chronicle
@@ -28,11 +28,11 @@ from router.draining import Stop, drain, end_at_once
 from router.events import Events, Kind
 from router.failovers import Failovers
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
-from router.listener import ListenError
-from router.messages import Configure, Log, Modes, RouteOrder
+from router.listening import ListenError
+from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
 from router.reports import RouteReport, SessionReport, WorkerReport
-from router.routes import Route, route_of
+from router.routes import Leave, Route, Wire
 from router.settings import Settings, SettingsError
 from router.sockets import SETTLING, ListeningSockets, take_from_systemd
 from router.watcher import Watcher
@@ -68,7 +68,6 @@ class Router:
         self.routes = _routes(settings)
         self.phase = Phase.STARTING
         self.events = Events()
-        self._modes: dict[str, Modes] = {}
         self._chronicle = Chronicle(self.events)
         self._admin = Admin(self)
         self._accesses = accesses
@@ -144,32 +143,29 @@ class Router:
         """Have no new sessions go to a member, or put it back.
 
         Args:
-            cluster: its cluster.
+            cluster: its cluster; an empty name is for lists of servers.
             member: its name.
             mode: `drained`, `hidden`, or None to put it back.
             end_within: seconds in which the sessions that it has are ended; None: they live on.
         """
-        before = self._modes.get(cluster, Modes(cluster, {}))
-        modes = {name: one for name, one in before.modes.items() if name != member}
-        times = {name: one for name, one in before.end_within.items() if name != member}
+        if self._crew is None:
+            return
+        modes = {name: leave for name, leave in self._crew.modes(cluster).items() if name != member}
         if mode is not None:
-            modes[member] = mode
-            if end_within is not None:
-                times[member] = end_within
-        self._modes[cluster] = Modes(cluster, modes, times)
-        if self._crew is not None:
-            self._crew.set_modes(self._modes[cluster])
+            modes[member] = Leave(end_within, mode)
+        self._crew.set_member_modes(cluster, modes)
 
     def modes(self, cluster: str) -> Mapping[str, str]:
         """What is wanted of a cluster's members, by name: `drained` or `hidden`."""
-        return self._modes[cluster].modes if cluster in self._modes else {}
+        return {name: leave.why for name, leave in self._crew.modes(cluster).items()} if self._crew is not None else {}
 
-    def blocked_hosts(self) -> Sequence[str]:
-        """Client hosts that are turned away."""
-        return ()
+    def blocked_hosts(self, route: str) -> tuple[str, ...]:
+        """Client hosts that a route turns away, the latest last."""
+        return self._crew.blocks.stand(route)[0] if self._crew is not None else ()
 
-    def reset_blocked_hosts(self, hosts: Sequence[str]) -> None:
-        """Let hosts in again."""
+    def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
+        """Let a client host connect to a route again, or all; return those that were blocked."""
+        return self._crew.reset_hosts(route, host) if self._crew is not None else ()
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
@@ -211,7 +207,6 @@ class Router:
             for name in self._clusters.follow(settings.clusters, accesses, {}):
                 self._crew.forget(name)
                 self._chronicle.forget(name)
-                self._modes.pop(name, None)
             self._configure()
             self._crew.man(settings.workers)
             renew_admin()
@@ -245,7 +240,8 @@ class Router:
                 hands=tuple(hand.state() for hand in crew.hands.values()),
                 gone=tuple(crew.gone.values()),
                 topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
-                modes=tuple(self._modes.values()),
+                modes=crew.all_modes(),
+                blocked={name: self.blocked_hosts(name) for name in self.routes},
             )
             try:
                 hand_over(legacy)
@@ -289,8 +285,8 @@ class Router:
                 if legacy is not None:
                     crew.adopt(legacy.hands)
                     for modes in legacy.modes:
-                        self._modes[modes.cluster] = modes
-                        crew.set_modes(modes)
+                        crew.set_member_modes(modes.cluster, modes.modes)
+                    crew.blocks.remember(legacy.blocked)
                 self._clusters.follow(
                     self.settings.clusters, self._accesses, legacy.topologies if legacy is not None else {}
                 )
@@ -363,11 +359,13 @@ class Router:
         self._notifier.ready()
 
     def _open_sockets(self, settings: Settings) -> None:
-        wanted: dict[str, Endpoint] = {f"routes.{name}.listen": one.listen for name, one in settings.routes.items()}
+        wanted: dict[str, tuple[Listen, Wire]] = {
+            f"routes.{name}.listen": (one.listen, one.wire) for name, one in settings.routes.items()
+        }
         if settings.admin.enabled:
-            wanted["admin.listen"] = settings.admin.listen
+            wanted["admin.listen"] = settings.admin.listen, Wire()
         if settings.admin.metrics_listen is not None:
-            wanted["admin.metrics_listen"] = settings.admin.metrics_listen
+            wanted["admin.metrics_listen"] = settings.admin.metrics_listen, Wire()
         try:
             opened = self._sockets.open(wanted)
         except ListenError as exc:
@@ -424,7 +422,4 @@ def raise_descriptor_limit() -> None:
 
 
 def _routes(settings: Settings) -> dict[str, Route]:
-    return {
-        name: route_of(name, chosen, settings.clusters[settings.cluster_of(chosen)])
-        for name, chosen in settings.routes.items()
-    }
+    return {name: settings.route(name) for name in settings.routes}

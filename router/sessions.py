@@ -9,18 +9,22 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from cluster.members import Member
+from cluster.members import Endpoint, Member
 from cluster.topology import Topology
 from router import durations
-from router.counts import Counts, LocalCounts
-from router.refusals import Refusal, encode, no_member, parking_full
-from router.routes import Candidate, Pick, Route, may_stay, pick
-from router.splice import End, Side, notice_dead_peers
+from router.addresses import UNIX, peer_of
+from router.dialing import ExhaustedError, connect
+from router.refusals import TOO_MANY, Refusal, encode, no_member, parking_full
+from router.routes import Candidate, endpoint_of, may_stay
+from router.splice import End, Side
+from router.words import Protocol
+
+if TYPE_CHECKING:
+    from router.port import Port
 
 log = logging.getLogger("fairlead.router")
 
@@ -39,151 +43,36 @@ class Phase(Enum):
     ENDED = "ended"
 
 
-class Tally:
-    """What a route has counted since the router started."""
-
-    __slots__ = (
-        "bytes_in",
-        "bytes_out",
-        "connect_seconds",
-        "connect_times",
-        "cut",
-        "dial_failures",
-        "joined",
-        "parked",
-        "parked_seconds",
-        "refused",
-        "started",
-    )
-
-    def __init__(self) -> None:
-        self.started = 0  # sessions accepted
-        self.refused: dict[int, int] = {}  # sessions answered with an error, by its code
-        self.parked = 0  # sessions that had to wait
-        self.parked_seconds = 0.0  # the time they waited, summed
-        self.cut = 0  # sessions ended because their member was demoted or lost
-        self.joined: dict[str, int] = {}  # sessions, by member
-        self.connect_seconds: dict[str, float] = {}  # how long their members took to accept, summed, by member
-        self.connect_times: dict[str, dict[int, int]] = {}  # the same in buckets, by member and upper bound
-        self.dial_failures: dict[str, int] = {}  # by member
-        self.bytes_in = 0  # client to member, of ended sessions
-        self.bytes_out = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """What an operator wants of a member: no new sessions, and an end of those that it has.
-
-    end_within: seconds after which they are ended; None: they live on. why: the word for it, such as `hidden`.
-    """
-
-    end_within: float | None = None
-    why: str = "drained"
-
-
-class Port:
-    """A route at work: its sessions and counts, and the latest topology of its cluster.
-
-    Args:
-        route: what the port stands for.
-        topology: gives the cluster's latest topology.
-        tasks: owns the tasks of sessions that are not attached yet.
-        on_dial_failure: told of each member that is offered and cannot be connected to.
-        counts: where sessions are counted, all workers together.
-    """
-
-    def __init__(
-        self,
-        route: Route,
-        topology: Callable[[], Topology],
-        tasks: asyncio.TaskGroup,
-        on_dial_failure: Callable[[Member], None] = lambda _: None,
-        counts: Counts | None = None,
-    ) -> None:
-        self.route = route
-        self.tasks = tasks
-        self.topology = topology
-        self.on_dial_failure = on_dial_failure
-        self.counts = counts or LocalCounts()
-        self.sessions: dict[int, Session] = {}
-        self.tally = Tally()
-        self.parked_now = 0
-        self.turns: Iterator[int] = itertools.count()
-        self.modes: Mapping[str, Leave] = {}
-        """What is wanted of members, by name."""
-        self._changed = asyncio.Event()
-
-    def accept(self) -> asyncio.Protocol:
-        """A protocol for one new connection, for `loop.create_server`."""
-        return Session(self, asyncio.get_running_loop()).client
-
-    def topology_changed(self, new: Topology) -> None:
-        """Cut the sessions that may not stay, and let the waiting ones look again."""
-        for session in list(self.sessions.values()):
-            try:
-                session.topology_changed(new)
-            except Exception:  # a fault in one must not keep the others on a demoted member
-                log.exception("session %d: ended by a fault of the router, client %s", session.id, session.peer)
-                session.cut("a fault of the router")
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    def pick(self, turn: int) -> Pick:
-        """The members that a session may try now, in order."""
-        choice = pick(self.topology(), self.route, turn=turn, now=time.monotonic())
-        if not self.modes:
-            return choice
-        usable = tuple(one for one in choice.candidates if one.member.name not in self.modes)
-        left = [one.member.name for one in choice.candidates if one.member.name in self.modes]
-        if usable or not left:
-            return Pick(usable, choice.reason)
-        return Pick((), ", ".join(f"{name} is {self.modes[name].why}" for name in left))
-
-    def set_member_modes(self, modes: Mapping[str, Leave]) -> None:
-        """Say which members are to be left; the others, and those that were and are no more, are used as before."""
-        before, self.modes = self.modes, dict(modes)
-        for name, leave in modes.items():
-            if leave.end_within is not None and before.get(name) != leave:
-                asyncio.get_running_loop().call_later(leave.end_within, self._end_left, name, leave)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    def _end_left(self, member: str, leave: Leave) -> None:
-        if self.modes.get(member) == leave:
-            for session in list(self.sessions.values()):
-                if session.member is not None and session.member.name == member:
-                    session.cut(f"{member} is {leave.why}")
-
-    async def wait_for_change(self, timeout: float) -> None:
-        """Return at the next topology, or after `timeout` seconds."""
-        changed = self._changed
-        try:
-            async with asyncio.timeout(timeout):
-                await changed.wait()
-        except TimeoutError:
-            return
-
-
 def number_sessions_from(first: int) -> None:
     """Give sessions numbers from there on, so that those of several workers differ."""
     Session.ids = itertools.count(first)
 
 
 class Session:
-    """One client's connection through a port."""
+    """One client's connection through a port.
+
+    `source`: the client's address, as a trusted proxy says or as the network has it; None through a Unix socket.
+    `bytes_seen` and `quiet_since` are the sweeps' notes of when a byte was last seen to have moved.
+    """
 
     __slots__ = (
         "_attaching",
-        "_client_address",
         "_dialing",
+        "_is_counted",
+        "_is_introduced",
         "_member_end",
+        "bytes_seen",
         "client",
+        "destination",
         "id",
+        "joined_at",
         "loop",
         "member",
         "phase",
         "port",
+        "quiet_since",
         "since",
+        "source",
     )
     ids: ClassVar[Iterator[int]] = itertools.count(1)
 
@@ -192,18 +81,22 @@ class Session:
         self.port = port
         self.loop = loop
         self.phase = Phase.CONNECTING
-        self.since = time.monotonic()
+        self.since = self.joined_at = self.quiet_since = time.monotonic()
+        self.bytes_seen = 0
         self.member: Member | None = None
+        self.source: Endpoint | None = None
+        self.destination: Endpoint | None = None
         self.client = End(self, Side.CLIENT, loop)
+        self._is_introduced = False
+        self._is_counted = False
         self._member_end: End | None = None
         self._attaching: asyncio.Task[None] | None = None
         self._dialing: tuple[Member, asyncio.Timeout] | None = None
-        self._client_address = ""
 
     @property
     def peer(self) -> str:
         """The client's address, as text."""
-        return self._client_address
+        return str(self.source) if self.source is not None else UNIX
 
     @property
     def bytes_in(self) -> int:
@@ -215,15 +108,39 @@ class Session:
         """Bytes received from the member."""
         return self._member_end.received if self._member_end is not None else 0
 
+    @property
+    def has_shaken_hands(self) -> bool:
+        """Whether both sides have spoken: of an opaque session nothing more can be told."""
+        return bool(self.bytes_in and self.bytes_out)
+
+    @property
+    def _awaits_client(self) -> bool:
+        """Whether it is the client's turn to speak, and it has not: X clients speak first, others are greeted."""
+        return not self.bytes_in and (self.port.route.protocol is Protocol.X or bool(self.bytes_out))
+
+    def introduce(self, source: Endpoint, destination: Endpoint) -> None:
+        """A trusted proxy says who the client is, and what it connected to."""
+        self.source, self.destination, self._is_introduced = source, destination, True
+
     def end_connected(self, side: Side) -> None:
-        """Start looking for a member once the client is there."""
-        if side is not Side.CLIENT or self.client.transport is None:
+        """Start looking for a member once the client is there, if it is admitted."""
+        transport = self.client.transport
+        if side is not Side.CLIENT or transport is None:
             return
-        self._client_address = _address(self.client.transport)
-        self.port.sessions[self.id] = self
-        self.port.counts.enter(self.port.route.name)
-        self.port.tally.started += 1
-        self._attaching = self.port.tasks.create_task(self._attach(), name=f"session {self.id}")
+        if not self._is_introduced:
+            self.source = peer_of(transport.get_extra_info("peername"))
+            self.destination = peer_of(transport.get_extra_info("sockname"))
+        port = self.port
+        port.sessions[self.id] = self
+        port.tally.started += 1
+        port.counts.enter(port.route.name)
+        self._is_counted = True
+        refusal = port.admit(self.source, transport.get_extra_info("socket").fileno())
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        port.descriptors.owed += 1
+        self._attaching = port.tasks.create_task(self._attach(), name=f"session {self.id}")
 
     def end_closed(self, side: Side) -> None:
         """Account for the session once both ends are closed."""
@@ -241,16 +158,60 @@ class Session:
         self.phase = Phase.ENDED
         self._abort()
 
+    def end(self, word: str, why: str) -> None:
+        """Close both sides, what is on its way included.
+
+        Args:
+            word: for the count of sessions that ended so.
+            why: for the log.
+        """
+        if self.phase is Phase.ENDED:
+            return
+        log.info("session %d: ended, client %s, route %s: %s", self.id, self.peer, self.port.route.name, why)
+        ended = self.port.tally.ended
+        ended[word] = ended.get(word, 0) + 1
+        self.phase = Phase.ENDED
+        for end in (self._member_end, self.client):
+            if end is not None:
+                end.close()
+
+    def give_up(self) -> None:
+        """End a session whose handshake takes too long, at the cost of whoever should have spoken."""
+        waited = time.monotonic() - self.joined_at
+        member, end = self.member, self._member_end
+        if self._awaits_client or member is None or end is None:
+            self.port.hung_up(self.source)
+            self.end("silent client", f"the client said nothing for {waited:.1f} s")
+            return
+        endpoint, why = endpoint_of(member, self.port.route), f"{member.name} accepted and said nothing"
+        if endpoint is not None:
+            self.port.dial_failed(Candidate(member, endpoint), why)
+        end.peer = None
+        end.abort()
+        self._refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
+
     def _abort(self) -> None:
         for end in (self._member_end, self.client):
             if end is not None:
                 end.abort()
 
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.port.counts.leave(self.port.route.name)
+
     def _forget(self) -> None:
         told, self.phase = self.phase is Phase.ENDED, Phase.ENDED
         if self.port.sessions.pop(self.id, None) is None:
             return
-        self.port.counts.leave(self.port.route.name)
+        self._uncount()
+        if self.member is not None:
+            self.port.loads.release(self.member.name)
+        if self.port.sweeps.forget(self):
+            if self.has_shaken_hands:
+                self.port.shook_hands(self.source)
+            elif not told and self.client.ended_first and self._awaits_client:
+                self.port.hung_up(self.source)
         self.port.tally.bytes_in += self.bytes_in
         self.port.tally.bytes_out += self.bytes_out
         if told:
@@ -266,10 +227,14 @@ class Session:
     async def _attach(self) -> None:
         try:
             await self._find_member()
+        except ExhaustedError as error:
+            log.warning("session %d: no connection can be made: %s; raise the limit", self.id, error)
+            self._refuse(TOO_MANY)
         except Exception:  # a fault here must end one session, not the router
             log.exception("session %d: ended by a fault of the router, client %s", self.id, self.peer)
             self._abort()
         finally:
+            self.port.descriptors.owed -= 1
             self._attaching = None
 
     async def _find_member(self) -> None:
@@ -314,35 +279,37 @@ class Session:
 
     async def _dial(self, candidate: Candidate, timeout: float) -> str:
         """Connect and join; return why that failed, or an empty text."""
-        end = End(self, Side.MEMBER, self.loop)
-        member, endpoint = candidate.member, candidate.endpoint
-        began = time.monotonic()
+        end, port, member = End(self, Side.MEMBER, self.loop), self.port, candidate.member
+        where = member.name if member.name == str(candidate.endpoint) else f"{member.name} at {candidate.endpoint}"
+        chosen_by, began = (port.topology(), port.modes), time.monotonic()
+        port.loads.take(member.name)
         try:
             async with asyncio.timeout(timeout) as bound:
                 self._dialing = member, bound
-                await self.loop.create_connection(lambda: end, endpoint.host, endpoint.port)
+                source, destination = self.source, self.destination
+                await connect(lambda: end, candidate, port.route, port.names, source=source, destination=destination)
             # The topology may have moved on while the connection was made.
-            if end.transport is not None and self._still_wanted(candidate):
-                notice_dead_peers(end.transport.get_extra_info("socket"))
+            if end.transport is not None and self._still_wanted(candidate, chosen_by):
                 self._join(member, end, time.monotonic() - began)
                 return ""
             failure = f"{member.name} closed the connection"
         except TimeoutError:
-            failure = f"{member.name} at {endpoint} did not accept within {timeout:.1f} s"
+            failure = f"{where} did not accept within {timeout:.1f} s"
         except OSError as error:
-            failure = f"{member.name} at {endpoint}: {error.strerror or error}"
+            failure = f"{where}: {error.strerror or error}"
         finally:
             self._dialing = None
             if self._member_end is not end:
+                port.loads.release(member.name)
                 end.abort()
-        if not self._still_wanted(candidate):
+        if not self._still_wanted(candidate, chosen_by):
             return f"{member.name} is no longer offered"
-        failures = self.port.tally.dial_failures
-        failures[member.name] = failures.get(member.name, 0) + 1
-        self.port.on_dial_failure(member)
+        port.dial_failed(candidate, failure)
         return failure
 
-    def _still_wanted(self, candidate: Candidate) -> bool:
+    def _still_wanted(self, candidate: Candidate, chosen_by: tuple[Topology, object]) -> bool:
+        if chosen_by[0] is self.port.topology() and chosen_by[1] is self.port.modes:
+            return True
         return candidate in self.port.pick(0).candidates
 
     def topology_changed(self, new: Topology) -> None:
@@ -357,21 +324,19 @@ class Session:
 
     def _join(self, member: Member, end: End, took: float) -> None:
         self.member, self._member_end, self.phase = member, end, Phase.JOINED
+        self.joined_at = self.quiet_since = time.monotonic()
         tally, name = self.port.tally, member.name
         tally.joined[name] = tally.joined.get(name, 0) + 1
         tally.connect_seconds[name] = tally.connect_seconds.get(name, 0.0) + took
         durations.count(tally.connect_times.setdefault(name, {}), durations.CONNECT_BOUNDS, took)
         self.client.join(end)
+        self.port.dial_succeeded(member.name)
+        self.port.sweeps.joined(self)
 
     def _refuse(self, refusal: Refusal) -> None:
         route = self.port.route
-        refused = self.port.tally.refused
-        refused[refusal.code] = refused.get(refusal.code, 0) + 1
+        self._uncount()
+        self.port.refused(refusal)
         log.info("session %d: refused, client %s: %d %s", self.id, self.peer, refusal.code, refusal.message)
         self.phase = Phase.ENDED
         self.client.say_last(encode(refusal, route.protocol))
-
-
-def _address(transport: asyncio.Transport) -> str:
-    name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "unknown")

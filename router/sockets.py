@@ -14,7 +14,9 @@ import struct
 from collections.abc import Iterable, Mapping, MutableMapping
 
 from cluster.members import Endpoint
-from router.listener import ListenError, open_socket
+from router.addresses import Listen
+from router.listening import File, ListenError, file_of, open_socket, remove_file
+from router.routes import Wire
 
 LISTEN_FDS_START = 3  # sd_listen_fds(3)
 SETTLING = 0.2
@@ -53,6 +55,7 @@ class ListeningSockets:
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}
+        self._files: dict[str, File] = {}  # of Unix sockets, to be removed with them
         self._offered: dict[str, socket.socket] = {}  # handed to us; used where an address asks for them
         self.stored: set[str] = set()  # addresses that somebody else keeps open, too: systemd
 
@@ -67,26 +70,29 @@ class ListeningSockets:
             if stored:
                 self.stored.add(address)
 
-    def open(self, wanted: Mapping[str, Endpoint]) -> list[str]:
+    def open(self, wanted: Mapping[str, tuple[Listen, Wire]]) -> list[str]:
         """Listen on addresses, besides those that are open; return those that are new. All of them or none.
 
         Args:
-            wanted: by what asks for them, for the error.
+            wanted: by what asks for them, for the error; with what their sockets are set to.
 
         Raises:
             ListenError: one cannot be had; the message says what asks for it.
         """
         opened: list[str] = []
-        for asking, endpoint in wanted.items():
-            address = str(endpoint)
+        for asking, (where, wire) in wanted.items():
+            address = str(where)
             if address in self._sockets:
                 continue
             try:
                 offered = self._offered.pop(address, None)
-                self._sockets[address] = offered if offered is not None else open_socket(endpoint)
+                self._sockets[address] = offered if offered is not None else open_socket(where, wire)
             except ListenError as exc:
                 self.close(opened)
                 raise ListenError(f"{asking}: {exc}") from exc
+            file = file_of(self._sockets[address])
+            if file is not None:
+                self._files[address] = file
             opened.append(address)
         return opened
 
@@ -110,6 +116,9 @@ class ListeningSockets:
             sock = self._sockets.pop(address, None)
             if sock is not None:
                 sock.close()
+            file = self._files.pop(address, None)
+            if file is not None and address not in self.stored:
+                remove_file(file)
 
     def descriptors(self) -> dict[str, int]:
         """All of them, by address."""

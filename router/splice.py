@@ -26,29 +26,6 @@ LINGER = 10.0
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with which a close is a reset (socket(7))."""
 
-KEEPALIVE_IDLE = 60
-"""Seconds without a byte before a silent peer's host is asked whether it still exists."""
-DEAD_AFTER = 120
-"""Seconds after which a host that acknowledges nothing is taken for dead, asked or written to."""
-
-
-def notice_dead_peers(sock: socket.socket) -> None:
-    """Have the kernel find out about hosts that vanished; a listening socket passes it on to what it accepts.
-
-    Args:
-        sock: a socket, or what a transport gives for its own.
-    """
-    # One object for all calls: uvloop's stand-in makes one for each. Its family does not matter to them.
-    own = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, sock.fileno())
-    try:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, (DEAD_AFTER - KEEPALIVE_IDLE) // 10)
-        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER * 1000)
-    finally:
-        own.detach()
-
 
 class Side(Enum):
     """The two ends of a session."""

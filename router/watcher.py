@@ -55,11 +55,16 @@ def pair(classic: Iterable[Target], x: Iterable[Target], met_at: Mapping[str, st
         met_at: the address of each target. One without an address is left out: there is nothing to connect to.
     """
     ports: dict[str, list[Endpoint | None]] = {}
+    first: dict[str, Target] = {}  # whose priority and weight count, where the two records differ
     for index, targets in enumerate((classic, x)):
         for target in targets:
             if target.name in met_at:
                 ports.setdefault(target.name, [None, None])[index] = Endpoint(met_at[target.name], target.port)
-    return tuple(Member(name, *endpoints) for name, endpoints in sorted(ports.items()))
+                first.setdefault(target.name, target)
+    return tuple(
+        Member(name, on_classic, on_x, first[name].priority, first[name].weight)
+        for name, (on_classic, on_x) in sorted(ports.items())
+    )
 
 
 @dataclass(frozen=True, slots=True)

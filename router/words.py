@@ -20,10 +20,24 @@ class Destination(Enum):
 
     PRIMARY = "PRIMARY"
     SECONDARY = "SECONDARY"
+    PRIMARY_AND_SECONDARY = "PRIMARY_AND_SECONDARY"
 
 
 class StrategyName(Enum):
-    """How a route orders the members it may use."""
+    """How a route orders the members it may use; the rules are `strategies`'."""
 
     FIRST_AVAILABLE = "first-available"
+    NEXT_AVAILABLE = "next-available"
     ROUND_ROBIN = "round-robin"
+    ROUND_ROBIN_WITH_FALLBACK = "round-robin-with-fallback"
+    LEAST_CONNECTIONS = "least-connections"
+    WEIGHTED = "weighted"
+    RANDOM_TWO_CHOICES = "random-two-choices"
+
+
+class ProxyProtocol(Enum):
+    """The header by which a member is told of the client's address; the formats are `proxy_header`'s."""
+
+    OFF = "off"
+    V1 = "v1"
+    V2 = "v2"

@@ -10,10 +10,12 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -22,10 +24,15 @@ from cluster.topology import Topology, Trust
 from router import logs
 from router.accounts import report_sessions
 from router.counts import SharedCounts, SharedMemory
+from router.descriptors import Descriptors
+from router.host_errors import HostNews
 from router.link import Link
+from router.loads import Loads
 from router.messages import (
+    Blocked,
     Configure,
     DialFailure,
+    Handshakes,
     Kill,
     Killed,
     ListSessions,
@@ -41,9 +48,11 @@ from router.messages import (
     Sockets,
     View,
 )
+from router.port import Port
 from router.ports import Ports
 from router.reports import WorkerReport, WorkerState
-from router.sessions import Leave, Port, number_sessions_from
+from router.routes import Leave, static_topology
+from router.sessions import number_sessions_from
 
 log = logging.getLogger("fairlead.router")
 
@@ -75,9 +84,12 @@ class Worker:
         self._counts = counts
         self._rows = rows
         self._started_at = time.monotonic()
+        self._loads = Loads()
+        self._hosts: dict[str, HostNews] = {}  # by route
+        self._modes: dict[str, Mapping[str, Leave]] = {}  # by cluster
+        self._descriptors = Descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
-        self._modes: dict[str, dict[str, Leave]] = {}
         self._ports = Ports(self._make_port)
         self._attaching: asyncio.TaskGroup | None = None
         self._drain_timeout = 0.0
@@ -119,6 +131,16 @@ class Worker:
             if now - self._heard_at > SILENCE_LIMIT:
                 self._go_blind()
             self._ports.end_leaving(now)
+            self._tell_handshakes()
+
+    def _hosts_of(self, route: str) -> HostNews:
+        return self._hosts.setdefault(route, HostNews())
+
+    def _tell_handshakes(self) -> None:
+        for route, hosts in self._hosts.items():
+            failed, done = hosts.take()
+            if failed or done:
+                self._say(Handshakes(route, failed, done))
 
     def _done(self) -> bool:
         """Whether nothing is left to do; cuts what has no more time."""
@@ -136,6 +158,8 @@ class Worker:
                 case View():
                     self._see(message.cluster, message.topology)
                 case Pulse():
+                    if not message.number:
+                        self._loads.set_others(message.others)
                     self._say(Report(message.number, self._report()))
                     self._lag = 0.0
                 case Sockets():
@@ -149,10 +173,14 @@ class Worker:
                     self._say(Sessions(message.number, tuple(report_sessions(ports, message.limit))))
                 case Kill():
                     self._say(Killed(message.number, self._kill(frozenset(message.sessions))))
+                case Modes():
+                    self._modes[message.cluster] = message.modes
+                    for port in self._ports.of(message.cluster):
+                        port.set_member_modes(message.modes)
+                case Blocked():
+                    self._hosts_of(message.route).hear(message.hosts, some_err=message.some_err)
                 case Retire():
                     await self._retire(message)
-                case Modes():
-                    self._set_modes(message)
                 case _:
                     log.debug("worker %d: nothing to do about %s", self.serial, type(message).__name__)
 
@@ -167,12 +195,6 @@ class Worker:
         for port in self._ports:
             if port.topology() is mine:
                 port.topology_changed(mine)
-
-    def _set_modes(self, message: Modes) -> None:
-        leaves = {name: Leave(message.end_within.get(name), why) for name, why in message.modes.items()}
-        self._modes[message.cluster] = leaves
-        for port in self._ports.of_cluster(message.cluster):
-            port.set_member_modes(leaves)
 
     def _go_blind(self) -> None:
         for cluster, topology in list(self._views.items()):
@@ -202,8 +224,18 @@ class Worker:
                 self._failed_at[member.name] = now
                 self._say(DialFailure(cluster, member.name))
 
-        port = Port(order.route, lambda: self._views.get(cluster, UNKNOWN), self._attaching, failed, self._counts)
-        if self._modes.get(cluster):
+        alone = static_topology(order.route.members) if order.route.members else None
+        port = Port(
+            order.route,
+            lambda: alone or self._views.get(cluster, UNKNOWN),
+            self._attaching,
+            failed,
+            self._counts,
+            loads=self._loads,
+            descriptors=self._descriptors,
+            hosts=self._hosts_of(order.route.name),
+        )
+        if cluster in self._modes:
             port.set_member_modes(self._modes[cluster])
         return port
 

@@ -105,6 +105,14 @@ def weigh(before: Weighing | None, strain: Strain, *, now: float) -> Weighing:
     return Weighing(_damp(before.lag, wanted, LAG_PATIENCE, now), load)
 
 
+def share_now(strain: Strain) -> int:
+    """Of the weight that a member has when all is well, in a hundred, as it stands: for one who chooses anew each time.
+
+    Such a one moves no herd, so nothing is damped.
+    """
+    return min(GRADES[_reached(strain, 1.0)].weight, LOADED if _is_loaded(strain, 1.0) else 100)
+
+
 def scaled(weight: int, weighing: Weighing | None) -> int:
     """The weight to publish of a member that is offered, from the one it has when all is well."""
     return min(WEIGHT_LIMIT, max(LEAST, weight * (weighing.share if weighing else 100) // 100))

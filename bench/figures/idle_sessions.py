@@ -23,8 +23,9 @@ import uvloop
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
 from router.listener import Listener, open_socket
+from router.port import Port
 from router.routes import Route
-from router.sessions import Phase, Port
+from router.sessions import Phase
 from router.words import Destination, Protocol, StrategyName
 
 GREETING = bytes(80)  # as long as a MySQL server's

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -242,6 +243,14 @@ async def test_members_come_and_go() -> None:
         assert [one.host for one in watch.topology.unlisted] == ["mysql-2"]
         watch.set_members([one.member for one in members])
         await until(lambda: names(watch.topology)[1] == ["mysql-1", "mysql-2"], "it is offered again")
+
+
+async def test_a_weight_that_moves_is_in_the_topology_and_disturbs_no_probe() -> None:
+    async with group(SLOW) as (watch, members):
+        before = dict(watch._tasks)
+        watch.set_members([replace(one.member, weight=7) for one in members])
+        assert [status.member.weight for status in watch.topology.members] == [7, 7, 7]
+        assert watch._tasks == before
 
 
 async def test_a_watch_that_can_ask_nobody_says_so() -> None:

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
-from router.listener import Listener, open_socket
+from router.listener import Listener
+from router.listening import open_socket
+from router.port import Port
 from router.routes import Route
-from router.sessions import Port
 from router.words import Destination, Protocol, StrategyName
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

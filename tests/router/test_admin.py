@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from cluster.members import Endpoint
 from router.admin_access import hash_password
 from router.api import Door, NoRouterError, ask, basic, bearer
 from router.cli import main
@@ -34,7 +35,9 @@ class Stand:
 
     def __init__(self, router: Router, door: Door) -> None:
         self.router, self.door = router, door
-        self.listen = router.settings.routes["rw"].listen
+        listen = router.settings.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
+        self.listen = listen
 
     async def ask(self, path: str, method: str = "GET", body: object = None, **door: Any) -> dict[str, Any]:
         return await asyncio.to_thread(ask, replace(self.door, **door), path, method, body)

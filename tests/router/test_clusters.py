@@ -12,6 +12,7 @@ from cluster.topology import MemberStatus, Topology, Trust
 from router.clusters import JUST_STARTED, Clusters, Followed
 from router.routes import may_stay, pick
 from router.settings import ClusterSettings
+from router.strategies import Draw
 from tests.router.conftest import Run
 from tests.router.fakes import route
 
@@ -34,7 +35,7 @@ def test_what_was_known_before_stands_until_every_member_was_asked(run: Run) -> 
         assert shown == replace(KNOWN, trust=Trust.BLIND, reason=JUST_STARTED)
         assert may_stay(shown, route(), MEMBER), "no session ends for it"
         old = replace(shown, taken_at=time.monotonic() - 60)
-        assert not pick(old, route(), turn=0, now=time.monotonic()).candidates, "not for ever"
+        assert not pick(old, route(), draw=Draw(), now=time.monotonic()).candidates, "not for ever"
 
     run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from dataclasses import fields, replace
 
 import pytest
@@ -35,13 +36,15 @@ from router.messages import (
 )
 from router.reports import RouteReport, SessionReport, WorkerReport, WorkerState
 from router.routes import Route, may_stay, pick
-from router.words import Destination, Protocol
+from router.strategies import Draw
+from router.words import Destination, Protocol, StrategyName
 from tests.router.fakes import route
 
 TEXT = st.text(max_size=20)
 TIMES = st.floats(min_value=0, max_value=1e9)
 ENDPOINTS = st.none() | st.builds(Endpoint, TEXT, st.integers(1, 65535))
-MEMBERS = st.builds(Member, st.sampled_from(["a", "b", "c", "d"]), ENDPOINTS, ENDPOINTS)
+NAMES, NUMBERS = st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 65535)
+MEMBERS = st.builds(Member, NAMES, ENDPOINTS, ENDPOINTS, NUMBERS, NUMBERS)
 STATUSES = st.builds(
     MemberStatus,
     member=MEMBERS,
@@ -68,7 +71,13 @@ TOPOLOGIES = st.builds(
     flavour=st.none() | st.sampled_from(Flavour),
     last_primary=st.none() | TEXT,
 )
-ROUTES = st.builds(route, st.sampled_from(Destination), st.sampled_from(Protocol), fallback_to_primary=st.booleans())
+ROUTES = st.builds(
+    route,
+    st.sampled_from(Destination),
+    st.sampled_from(Protocol),
+    strategy=st.sampled_from(StrategyName),
+    fallback_to_primary=st.booleans(),
+)
 
 
 def heard(message: Message) -> Message | None:
@@ -91,7 +100,11 @@ def test_routes_choose_from_what_came_through_as_from_what_was_sent(
 ) -> None:
     said = heard(View("main", topology))
     assert isinstance(said, View)
-    assert pick(said.topology, chosen, turn=turn, now=now) == pick(topology, chosen, turn=turn, now=now)
+    there, here = (
+        pick(one, chosen, draw=Draw(turn, rng=random.Random(turn)), now=now) for one in (said.topology, topology)
+    )
+    assert there == here
+    assert [one.member.weight for one in there.candidates] == [one.member.weight for one in here.candidates]
     assert may_stay(said.topology, chosen, member) == may_stay(topology, chosen, member)
 
 

@@ -14,10 +14,10 @@ from cluster.server_status import ServerStatus
 from router.accounts import report_route
 from router.families import text_of
 from router.metrics import Metrics
+from router.port import Port
 from router.reports import RouteReport, WorkerReport, WorkerState, combine
 from router.server_series import server_families
 from router.service import Router
-from router.sessions import Port
 from router.settings import parse
 from tests.router.conftest import Run
 from tests.router.fakes import Cluster, listening, member, route, until

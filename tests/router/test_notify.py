@@ -12,6 +12,7 @@ import pytest
 from cluster.members import Endpoint
 from router.listener import ListenError, open_socket
 from router.notify import Notifier, name_of
+from router.routes import Wire
 from router.sockets import ListeningSockets, take_from_systemd
 
 
@@ -94,7 +95,7 @@ def test_sockets_that_were_offered_are_found_by_address_and_the_others_closed() 
     fds = [wanted.detach(), unwanted.detach()]
     sockets = ListeningSockets()
     sockets.offer(fds, stored=True)
-    assert sockets.open({"routes.rw.listen": at}) == [str(at)]
+    assert sockets.open({"routes.rw.listen": (at, Wire())}) == [str(at)]
     sockets.settle()
     assert {os.fstat(fd).st_ino for fd in sockets.descriptors().values()} == {inode}
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -109,6 +110,8 @@ def test_all_addresses_are_opened_or_none() -> None:
         other.close()
         sockets = ListeningSockets()
         with pytest.raises(ListenError, match=r"routes\.b\.listen: 127\.0\.0\.1:\d+: Address already in use"):
-            sockets.open({"routes.a.listen": free, "routes.b.listen": Endpoint(*taken.getsockname())})
+            sockets.open(
+                {"routes.a.listen": (free, Wire()), "routes.b.listen": (Endpoint(*taken.getsockname()), Wire())}
+            )
         assert sockets.descriptors() == {}
         open_socket(free).close()

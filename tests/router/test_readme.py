@@ -1,4 +1,4 @@
-"""The configuration reference in the README is the settings', option by option."""
+"""The configuration reference is the settings', option by option, and the README's example is one of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from pydantic_core import PydanticUndefined
 from router.admin_settings import AdminSettings
 from router.log_settings import LogSettings
 from router.settings import ClusterSettings, RouteSettings, Settings, load, parse
+from router.words import StrategyName
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-IN_WORDS = {"cluster", "strategy"}  # whose default depends on other options
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "configuration.md").read_text()
+IN_WORDS = {"cluster", "strategy", "socket_mode"}  # whose default depends on other options, or is written otherwise
 
 
 def documented() -> dict[str, str]:
     """Default by option, as the reference's tables have them."""
-    return dict(re.findall(r"^\| `([\w.]+)` \| (.+?) \|", README, re.MULTILINE))
+    options = REFERENCE[: REFERENCE.index("## Strategies")]
+    return dict(re.findall(r"^\| `([\w.]+)` \| (.+?) \|", options, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,11 @@ def test_every_option_stands_there_with_its_default(prefix: str, table: type[Bas
             # By type too: 0 is equal to False.
             default = next((text for value, text in words.items() if value is usual or (value == usual == "")), None)
             assert said.removesuffix(" s") == (default or f"`{usual}`"), name
+
+
+def test_every_strategy_stands_there() -> None:
+    described = re.findall(r"^\| `([a-z-]+)` \|", REFERENCE[REFERENCE.index("## Strategies") :], re.MULTILINE)
+    assert described == [strategy.value for strategy in StrategyName]
 
 
 def test_no_option_stands_there_that_is_not(tmp_path: Path) -> None:

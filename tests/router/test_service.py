@@ -14,7 +14,7 @@ import pytest
 
 from cluster.members import Endpoint
 from router.handover import command, try_out
-from router.listener import ListenError, open_socket
+from router.listening import ListenError, open_socket
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
 from srv.lookup import Outcome
@@ -66,6 +66,7 @@ def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
         assert await asyncio.to_thread(get, chosen, "/livez") == (200, "alive\n")
         assert await asyncio.to_thread(get, chosen, "/readyz") == (503, "no topology seen yet of main\n")
         listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
         await until_parked(router)
         status, text = await asyncio.to_thread(get, chosen, "/metrics")
@@ -130,6 +131,7 @@ def test_a_second_stop_does_not_wait_for_sessions(run: Run) -> None:
         task = asyncio.create_task(router.run())
         await until(lambda: router.phase is Phase.SERVING, "it serves")
         listen = router.settings.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
         reader, writer = await asyncio.open_connection(listen.host, listen.port)
         await until_parked(router)
         router.stop()
@@ -180,6 +182,7 @@ def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monke
         with pytest.raises(SettingsError, match="the program cannot be run: Exec format error"):
             await router.hand_over()
         listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
         _, writer = await asyncio.open_connection(listen.host, listen.port)
         await until_parked(router)
         assert [worker.pid for worker in router.workers()] == pids

@@ -12,8 +12,9 @@ from contextlib import suppress
 import pytest
 
 from cluster.members import Endpoint, Member, Role
+from router.listening import USUAL
 from router.sessions import Phase, Session
-from router.splice import DEAD_AFTER, HELD_BYTES, KEEPALIVE_IDLE, READ_BYTES, WRITE_HIGH_WATER, End
+from router.splice import HELD_BYTES, READ_BYTES, WRITE_HIGH_WATER, End
 from router.words import Protocol
 from tests.router.conftest import Run
 from tests.router.fakes import route, until
@@ -425,8 +426,8 @@ def test_both_ends_send_at_once_and_are_asked_whether_they_live(run: Run) -> Non
     options = {
         (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): KEEPALIVE_IDLE,
-        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): DEAD_AFTER * 1000,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): USUAL.keepalive_idle,
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): USUAL.tcp_user_timeout * 1000,
     }
 
     async def scenario() -> None:

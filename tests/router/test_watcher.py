@@ -36,6 +36,13 @@ def test_what_names_one_target_is_one_member() -> None:
     )
 
 
+def test_a_member_weighs_what_its_record_says() -> None:
+    [one] = pair([Target("a", 1, 2, 30, ())], [Target("a", 2, 3, 40, ())], {"a": "10.0.0.1"})
+    assert (one.priority, one.weight) == (2, 30)
+    [one] = pair([], [Target("a", 2, 3, 40, ())], {"a": "10.0.0.1"})
+    assert (one.priority, one.weight) == (3, 40)
+
+
 def test_a_member_may_speak_one_protocol_only() -> None:
     classic = [target("a.db", 3306, "10.0.0.1")]
     assert pair(classic, [], {"a.db": "10.0.0.1"}) == (Member("a.db", Endpoint("10.0.0.1", 3306), None),)

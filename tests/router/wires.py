@@ -16,8 +16,9 @@ import pytest
 
 from cluster.members import Endpoint, Member, Role
 from router.listener import Listener
+from router.port import Port
 from router.routes import Route
-from router.sessions import Phase, Port, Session
+from router.sessions import Phase, Session
 from tests.router.fakes import Cluster, listening, route
 
 SMALL = 4096
