@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from bench.locust.report import Points
-from bench.peers.root import enter
+from bench.peers.root import PEERS
 from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.processes import send, spawn, wait_gone
@@ -77,7 +77,7 @@ def scraping(target: str, address: str, directory: Path) -> Iterator[Prometheus]
     directory.mkdir(parents=True)
     (directory / "prometheus.yml").write_text(CONFIGURATION.format(every=EVERY, target=target), encoding="ascii")
     words = ["--config.file=/srv/prometheus.yml", "--storage.tsdb.path=/srv/data", f"--web.listen-address={address}"]
-    argv = [*enter(directory), "/usr/bin/prometheus", *words]
+    argv = [*PEERS.enter(directory), "/usr/bin/prometheus", *words]
     process = spawn(argv, {"PATH": SYSTEM_PATH}, directory / "prometheus.log")
     try:
         one = Prometheus(address)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers.nameservers import Address, free_address, start
-from bench.peers.root import ensure_peers, enter
+from bench.peers.root import PEERS
 from bench.peers.zone_files import zone_text
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program
@@ -117,7 +117,7 @@ def main() -> int:
     if args.serve:
         return _serve(*args.serve)
     try:
-        ensure_peers(print)
+        PEERS.ensure(print)
     except SandboxError as exc:
         print(f"bench-dns: {exc}", file=sys.stderr)
         return 2
@@ -193,7 +193,7 @@ def _ask(directory: Path, address: Address, pid: int, seconds: int) -> Round:
     pin = [need_program("taskset", "util-linux"), "--cpu-list", str(CLIENT_CORE)]
     perf = ["/usr/bin/dnsperf", "-s", address[0], "-p", str(address[1]), "-d", "/srv/questions", "-e"]
     perf += ["-l", str(seconds), "-q", str(OUTSTANDING), "-c", str(CLIENTS), "-T", "1"]
-    argv = [*pin, *enter(directory), *perf]
+    argv = [*pin, *PEERS.enter(directory), *perf]
     before = _cpu_seconds(pid)
     said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     return parse_dnsperf(said, _cpu_seconds(pid) - before)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.peers.root import ensure_peers
+from bench.peers.root import PEERS
 from bench.sandbox.addresses import hosts_text
 from bench.sandbox.certificates import ensure_authority, issue
 from bench.sandbox.deadlines import wait_until
@@ -92,7 +92,7 @@ class Galera:
 
     def __init__(self, directory: Path, *, nodes: int = 3, spares: int = 1) -> None:
         self.dir = directory.resolve()
-        self._root = ensure_peers()
+        self._root = PEERS.ensure()
         self._network = NamespaceNetwork(choose_server(None, lambda text: None))
         self._state = str(uuid.uuid4())
         self._initial = nodes

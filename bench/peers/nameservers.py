@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.peers.root import enter
+from bench.peers.root import PEERS
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.processes import Process, is_alive, send, spawn, wait_gone
 from bench.sandbox.programs import need_program, run_program
@@ -296,7 +296,7 @@ def _write(file: Path, text: str) -> None:
 def _entered(directory: Path, argv: Sequence[str]) -> list[str]:
     become = ["/usr/bin/setpriv", f"--reuid={SERVER_ID}", f"--regid={SERVER_ID}", "--clear-groups"]
     become += [f"--{kind}-caps=-all,+net_bind_service" for kind in ("inh", "ambient")]  # for port 53
-    return [*enter(directory), *become, *argv]
+    return [*PEERS.enter(directory), *become, *argv]
 
 
 def _asked(address: Address, zone: str) -> Reply | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.demo.children import Children
-from bench.peers.root import ensure_peers
+from bench.peers.root import PEERS
 from bench.sandbox.certificates import issue
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.sandbox import Sandbox
@@ -58,7 +58,7 @@ def laid(directory: Path, progress: Callable[[str], None], *, group: bool = Fals
     """
     if (os.cpu_count() or 1) < 2:
         raise SandboxError("one core is too few: the proxy needs one to itself")
-    ensure_peers(progress)
+    PEERS.ensure(progress)
     with ExitStack() as stack:
         sandbox = Sandbox(directory / "s", members=GROUP_MEMBERS if group else 1, progress=progress)
         stack.callback(sandbox.down, purge=True)

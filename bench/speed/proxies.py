@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.peers.root import enter
+from bench.peers.root import PEERS
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.layout import cache_dir
 from bench.sandbox.processes import spawn
@@ -192,7 +192,7 @@ def _haproxy(directory: Path, upstream: Upstream) -> Proxy:
     port = free_port()
     directory.mkdir()
     (directory / "haproxy.cfg").write_text(haproxy_text(upstream, port))
-    argv = [*enter(directory), "/usr/sbin/haproxy", "-db", "-f", "/srv/haproxy.cfg"]
+    argv = [*PEERS.enter(directory), "/usr/sbin/haproxy", "-db", "-f", "/srv/haproxy.cfg"]
     return _spawn(HAPROXY, port, argv, directory, (PROXY_CORE,))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers.root import enter
+from bench.peers.root import PEERS
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program
 from bench.speed import usage
@@ -170,7 +170,15 @@ def _word(value: bool) -> str:
 def _run(directory: Path, words: Sequence[str], core: int | None, patience: float) -> tuple[str, float]:
     pin = [] if core is None else [need_program("taskset", "util-linux"), "--cpu-list", str(core)]
     # It looks for the files of TLS in the directory that it stands in.
-    argv = [*pin, *enter(directory), "/bin/sh", "-c", 'cd /srv && exec /usr/bin/sysbench "$@"', "sysbench", *words]
+    argv = [
+        *pin,
+        *PEERS.enter(directory),
+        "/bin/sh",
+        "-c",
+        'cd /srv && exec /usr/bin/sysbench "$@"',
+        "sysbench",
+        *words,
+    ]
     before = usage.ended_seconds()
     # In a session of its own, so that what a Ctrl-C ends is known here.
     process = subprocess.Popen(

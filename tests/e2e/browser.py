@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.peers.onlookers import BROWSER, enter
+from bench.peers.root import BROWSER, BROWSERS
 
 SECONDS = 20.0  # for anything that is asked of it
 OPTIONS = (
@@ -115,4 +115,6 @@ async def opened(url: str, directory: Path) -> AsyncIterator[Page]:
 
 def _start(directory: Path) -> subprocess.Popen[bytes]:
     with (directory / "browser.log").open("wb") as log:
-        return subprocess.Popen([*enter(directory), BROWSER, *OPTIONS], stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            [*BROWSERS.enter(directory), BROWSER, *OPTIONS], stdout=log, stderr=log, start_new_session=True
+        )

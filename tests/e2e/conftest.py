@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers.root import ensure_peers
+from bench.peers.root import PEERS
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.sandbox import Sandbox
@@ -41,7 +41,7 @@ def possible() -> None:
 def peers() -> Path:
     """The private root with programs of others; skips where it cannot be had."""
     try:
-        return ensure_peers()
+        return PEERS.ensure()
     except SandboxError as exc:
         pytest.skip(str(exc))
 

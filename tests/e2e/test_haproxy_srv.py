@@ -14,8 +14,6 @@ from typing import Any
 import pymysql
 import pytest
 
-from bench.peers.root import ensure_peers
-from bench.sandbox.errors import SandboxError
 from tests.e2e.publishing import (
     DOMAIN,
     PATIENCE,
@@ -37,14 +35,6 @@ ADMIN = "global\n    stats socket /srv/admin.sock mode 600 level admin\n\n"
 LONG_DOMAIN = "orders-production.databases.example.test"
 # What HAProxy makes of an SRV weight.
 WEIGHTS = {0: 0, 1: 1, 100: 1, 255: 1, 256: 1, 257: 2, 1000: 4, 5000: 20, 65535: 256}
-
-
-@pytest.fixture(scope="module")
-def peers(possible: None) -> Path:
-    try:
-        return ensure_peers()
-    except SandboxError as exc:
-        pytest.skip(str(exc))
 
 
 @pytest.fixture

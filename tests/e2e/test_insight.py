@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.demo.drivers import BlockingConnection, DriverError
 from bench.demo.run import DOMAIN
 from bench.demo.stage import arrange, start_publisher
-from bench.peers.onlookers import PROMTOOL, ensure_onlookers, enter
+from bench.peers.root import BROWSERS, PEERS
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.processes import send
 from bench.sandbox.sandbox import Sandbox
@@ -41,9 +41,9 @@ level = "DEBUG"
 
 
 @pytest.fixture(scope="module")
-def onlookers() -> Path:
+def browser_root() -> Path:
     try:
-        return ensure_onlookers()
+        return BROWSERS.ensure()
     except SandboxError as exc:
         pytest.skip(str(exc))
 
@@ -89,13 +89,13 @@ def named(expression: str) -> set[str]:
 
 
 def promtool(directory: Path, *arguments: str, given: str = "") -> None:
-    argv = [*enter(directory), PROMTOOL, *arguments]
+    argv = [*PEERS.enter(directory), "/usr/bin/promtool", *arguments]
     done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr, done.stderr
 
 
-def test_promtool_takes_what_is_scraped(stage: Stage, onlookers: Path, tmp_path: Path) -> None:
+def test_promtool_takes_what_is_scraped(stage: Stage, peers: Path, tmp_path: Path) -> None:
     connection = BlockingConnection(stage.address, RW_PORT, stage.account)
     try:
         [before] = values(stage, "fairlead_session_bytes_total", direction="out", route="classic_rw")
@@ -148,7 +148,7 @@ def test_the_dashboard_asks_for_what_there_is(stage: Stage) -> None:
     assert wanted <= names(scrape(stage)), "these are not in a scrape"
 
 
-def test_alerts_are_raised_by_what_they_are_for(stage: Stage, onlookers: Path) -> None:
+def test_alerts_are_raised_by_what_they_are_for(stage: Stage, peers: Path) -> None:
     rules = (DEPLOY / "prometheus" / "alerts.yml").read_text()
     tested = (DEPLOY / "prometheus" / "alerts_test.yml").read_text()
     for alert in re.findall(r"alert: (\w+)", rules):
@@ -184,7 +184,7 @@ def lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def test_the_page_shows_a_failover_as_it_happens(stage: Stage, onlookers: Path, tmp_path: Path) -> None:
+def test_the_page_shows_a_failover_as_it_happens(stage: Stage, browser_root: Path, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(f"http://{stage.admin}/", tmp_path) as page:
             await page.until(writer("mysql-0"), "the primary is shown")
