@@ -215,7 +215,7 @@ class Port:
             except Exception:  # a fault in one must not keep the others on a demoted member
                 log.exception("session %d: ended by a fault of the router, client %s", session.id, session.peer)
                 session.cut("a fault of the router")
-        self.quarantine.keep({status.member.name for status in new.members})
+        self.quarantine.keep(status.member for status in new.members)
         self.sweeps.topology_changed(new)
         self._wake()
 

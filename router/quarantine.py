@@ -6,8 +6,9 @@ Owns that memory. Must not know sockets; time is given, in monotonic seconds.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from cluster.members import Member
 from router.routes import Candidate
 
 
@@ -24,6 +25,7 @@ class Quarantine:
         self._interval = interval
         self._failures: dict[str, int] = {}  # in a row
         self._latest: dict[str, int] = {}  # the number of the latest failure
+        self._failed_at: dict[str, Member] = {}  # with the address that failed
         self._numbers = itertools.count(1)
         self._held: dict[str, Candidate] = {}
         self._next_look: dict[str, float] = {}
@@ -42,6 +44,7 @@ class Quarantine:
         """A dial failed; whether the member is held from now on, and was not before."""
         name = candidate.member.name
         self._latest[name] = next(self._numbers)
+        self._failed_at[name] = candidate.member
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         if not self._threshold or failures < self._threshold:
             return False
@@ -63,9 +66,9 @@ class Quarantine:
             self._next_look[name] = now + self._interval
         return [self._held[name] for name in names]
 
-    def keep(self, names: Collection[str]) -> None:
-        """Forget all members but these: the others are not of the cluster any more."""
-        gone = (self._latest.keys() | self._failures.keys() | self._held.keys()).difference(names)
-        for name in gone:
+    def keep(self, members: Iterable[Member]) -> None:
+        """Forget all but these: the others are not of the cluster any more, or have moved to another address."""
+        present = {member.name: member for member in members}
+        for name in [name for name, member in self._failed_at.items() if present.get(name) != member]:
             self.succeeded(name)
-            self._latest.pop(name, None)
+            del self._failed_at[name], self._latest[name]

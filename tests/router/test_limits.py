@@ -106,9 +106,18 @@ def test_a_failing_member_is_held_and_looked_at_again_and_again() -> None:
     assert held.succeeded("one")
     assert not held.succeeded("one")
     assert (list(held.held), held.due(99.0)) == ([], [])
-    held.keep(["one"])
+    held.keep([ONE.member])
     assert set(held.order) == {"one"}
     assert not Quarantine(0, 1.0).failed(ONE, 0.0)
+
+
+def test_a_member_that_moves_leaves_quarantine_behind() -> None:
+    held = Quarantine(threshold=1, interval=1.0)
+    assert held.failed(ONE, 10.0)
+    held.keep([ONE.member])
+    assert list(held.held) == ["one"]
+    held.keep([Member("one", Endpoint("10.0.0.2", 1), None)])
+    assert (list(held.held), held.due(99.0)) == ([], [])
 
 
 NAMES = st.sampled_from("abcd")
