@@ -280,7 +280,7 @@ def test_a_reload_that_cannot_be_changes_nothing(routed: Routed) -> None:
         with pytest.raises(DriverError):
             routed.connect(EXTRA_PORT)
         routed.file.write_text(routed.file.read_text().replace("[admin]", "[admin]\nenabled = false"))
-        routed.tell(signal.SIGHUP, "nothing is changed: [admin] cannot change by a reload")
+        routed.tell(signal.SIGHUP, "nothing is changed: admin.enabled cannot change by a reload")
     finally:
         held.close()
 
