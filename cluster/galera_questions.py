@@ -109,6 +109,7 @@ def _node(said: dict[str, str]) -> GaleraNode:
         desync=_is_on(said["WSREP_DESYNC"]),
         dirty_reads=_is_on(said.get("WSREP_DIRTY_READS", "OFF")),
         rejects=said.get("WSREP_REJECT_QUERIES", "NONE") != "NONE",
+        compared=False,
         uptime=int(said["UPTIME"]),
         replicated=int(said["WSREP_REPLICATED"]),
     )
@@ -127,7 +128,7 @@ def compare(report: Report, before: Report | None, seconds: float) -> Report:
         return report
     written = max(0, node.replicated - was.replicated) / seconds
     in_state = was.in_state + seconds if node.local_state == was.local_state else 0.0
-    return replace(report, galera=replace(node, written=written, in_state=in_state))
+    return replace(report, galera=replace(node, compared=True, written=written, in_state=in_state))
 
 
 def _is_on(value: str) -> bool:

@@ -27,7 +27,7 @@ rules, in their order:
    so that a node that returns does not take the role; of those that started within `UPTIME_GRAIN` the first by name.
    Nodes with `read_only = ON` are read from only.
 6. Who has known no writer yet prefers the node that writes began on while it was being looked at, above uptime: the
-   role may have moved without a restart. None is chosen before every member was asked once. Routers do not talk, so
+   role may have moved without a restart. None is chosen before every member was asked twice. Routers do not talk, so
    two may still have chosen differently: where nobody wrote at that moment, where a node was out of Synced so briefly
    that only one of them saw it, or where two nodes started about `UPTIME_GRAIN` apart. It lasts until either writer
    leaves, and costs conflicts, not data.
@@ -177,6 +177,8 @@ def _choose_writer(statuses: Sequence[MemberStatus], component: Component, evide
     if donor is not None and (not able or nodes[donor].in_state < DONOR_GRACE):
         return donor
     if last is None:
+        if not all(nodes[name].compared for name in able):
+            return None  # where writes are is not told yet; the next look does
         most = max((nodes[name].written for name in able), default=0.0)
         able = [name for name in able if nodes[name].written == most]
     started = {name: evidence.fresh[name].taken_at - nodes[name].uptime for name in able}

@@ -131,7 +131,8 @@ class GaleraNode:
     `state_uuid` and `conf_id` name the component, None where it belongs to none that is primary. `primary`: its
     component has a majority (`wsrep_cluster_status`). `local_state`: 1 joining, 2 donor or desynced, 3 joined, 4
     synced. `size` and `addresses`: of its component, each address empty where a node tells none; `index`: its own place
-    among them. `rejects`: it refuses statements (`wsrep_reject_queries`).
+    among them. `rejects`: it refuses statements (`wsrep_reject_queries`). `compared`: with what it said a look before,
+    which alone tells `written`.
 
     Measurements: `uptime`: whole seconds since the server started. `replicated`: how many writesets began on it since;
     `written`: the same for each second between the two latest looks. `in_state`: for how many seconds of looks
@@ -151,6 +152,7 @@ class GaleraNode:
     desync: bool = False
     dirty_reads: bool = False
     rejects: bool = False
+    compared: bool = True
     uptime: int = 0
     replicated: int = 0
     written: float = 0.0

@@ -45,6 +45,7 @@ def says(
     rejects: bool = False,
     written: float = 0.0,
     in_state: float = 0.0,
+    compared: bool = True,
 ) -> Observation:
     """One node's word: `of` are its component's nodes, `start` counts its restarts; without an uptime 100 s more for
     each number below."""
@@ -62,6 +63,7 @@ def says(
         dirty_reads=dirty_reads,
         rejects=rejects,
         written=written,
+        compared=compared,
         in_state=in_state,
         uptime=uptime or 600 - 100 * n,
     )
@@ -311,6 +313,8 @@ def test_who_has_known_no_writer_prefers_the_node_that_is_written_to() -> None:
     moved = judged(says(0, state=3), says(1), says(2), previous=CALM)
     back = [says(0, written=2.0), says(1, written=40.0), says(2)]
     assert offers(judged(*back, previous=moved)) == offers(judged(*back)) == {0: S, 1: P, 2: S}
+    early = judged(says(0, compared=False), says(1, written=40.0), says(2))
+    assert offers(early) == {0: S, 1: S, 2: S}, "the one that was asked once may be the one"
     busy = judged(fails(0), says(1), says(2, written=9.0), previous=CALM)
     assert offers(busy) == {1: P, 2: S}, "once a writer was known, all go by the same: who is up longest"
 
@@ -600,6 +604,7 @@ def test_two_looks_tell_what_is_written_and_for_how_long_a_node_is_as_it_is() ->
     second = compare(read_mariadb(answer(WSREP_REPLICATED="61", WSREP_LOCAL_STATE="2")), first, 0.5)
     assert second.galera is not None
     assert (second.galera.written, second.galera.in_state) == (40.0, 0.0)
+    assert (first.galera is not None and first.galera.compared, second.galera.compared) == (False, True)
     third = compare(read_mariadb(answer(WSREP_REPLICATED="61", WSREP_LOCAL_STATE="2")), second, 2.0)
     assert third.galera is not None
     assert (third.galera.written, third.galera.in_state) == (0.0, 2.0)
@@ -608,7 +613,7 @@ def test_two_looks_tell_what_is_written_and_for_how_long_a_node_is_as_it_is() ->
 
 
 def test_measurements_are_no_facts() -> None:
-    calm = read_mariadb(answer())
+    calm = compare(read_mariadb(answer()), read_mariadb(answer()), 1.0)
     measured = compare(read_mariadb(answer(UPTIME="20", WSREP_REPLICATED="61")), calm, 0.5)
     assert measured != calm
     assert measured.facts == calm.facts
