@@ -27,6 +27,11 @@ class Chronicle:
         self._cut: dict[str, int] = {}
         self._workers: set[int] = set()
 
+    @property
+    def incidents(self) -> dict[str, Incidents]:
+        """Of each cluster that is followed, by its name; they outlive a watcher that is replaced."""
+        return {name: incidents for name, (_, incidents) in self._clusters.items()}
+
     def see(self, cluster: str, topology: Topology) -> None:
         """Write down what is different in a cluster since it was seen before."""
         old, incidents = self._clusters.get(cluster) or (Topology(), Incidents())

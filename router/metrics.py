@@ -190,13 +190,13 @@ class Metrics:
             "fairlead_failover_seconds",
             "Time without a primary: from when none was offered until one was writable.",
             ["cluster"],
-            [([n], one.durations) for n, one in self._router.failovers.items()],
+            [([n], one.failovers) for n, one in self._router.incidents.items()],
         )
         yield _gauge(
             "without_primary_seconds",
             "Time without a primary until now; 0 while there is one, or never was.",
             ["cluster"],
-            [([n], one.lasting(now)) for n, one in self._router.failovers.items()],
+            [([n], one.lasting(now)) for n, one in self._router.incidents.items()],
         )
         yield _counter(
             "probe_looks",

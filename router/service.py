@@ -26,8 +26,8 @@ from router.counts import SharedMemory
 from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.events import Events, Kind
-from router.failovers import Failovers
 from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
+from router.incidents import Incidents
 from router.listening import ListenError
 from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
@@ -95,9 +95,9 @@ class Router:
         return {name: one.looks for name, one in followed.items()}
 
     @property
-    def failovers(self) -> Mapping[str, Failovers]:
-        """How long each cluster was without a primary, each time."""
-        return self._clusters.failovers if self._clusters is not None else {}
+    def incidents(self) -> Mapping[str, Incidents]:
+        """How long each cluster was without a primary, each time, by its name."""
+        return self._chronicle.incidents
 
     @property
     def workers_died(self) -> int:
