@@ -159,6 +159,10 @@ def test_a_clusters_name_may_be_written_in_several_ways(name: str) -> None:
             {"clusters": CLUSTER, "routes": {"rw": {**ROUTE, "send_proxy_protocol": "v3"}}},
             "routes.rw.send_proxy_protocol: 'v3': must be one of 'off', 'v1' or 'v2'",
         ),
+        (
+            {"clusters": CLUSTER, "routes": {"rw": {**ROUTE, "disconnect_on_promoted_to_primary": True}}},
+            "routes.rw.disconnect_on_promoted_to_primary: is for routes to the SECONDARY members",
+        ),
         ({"clusters": {"main": {"srv": "a.b", "probe_user": "x\0"}}}, "clusters.main.probe_user: must not contain"),
         ({"clusters": {"a": {"srv": "a.b"}, "b": {"srv": "b.b"}}}, "routes: with several clusters"),
         ({"clusters": 3}, "clusters: 3: must be a table"),
