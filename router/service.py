@@ -179,8 +179,10 @@ class Router:
         """
         try:
             changes = await self._reload()
-        except SettingsError:
+        except SettingsError as exc:
             self.reloads["refused"] += 1
+            why = "; ".join(str(exc).splitlines())
+            self.events.publish(Kind.RELOAD_REFUSED, f"nothing was changed by a reload: {why}")
             raise
         self.reloads["applied"] += 1
         return changes

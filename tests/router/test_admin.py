@@ -253,6 +253,10 @@ def test_a_reload_takes_renewed_certificates_and_credentials_or_nothing(run: Run
         certificate(pem, "third")
         said = await stand.refused("/api/v1/reload", "POST", {}, authorization=bearer(TOKEN[::-1]))
         assert "admin.listen cannot change by a reload" in said
+        events = (await stand.ask("/api/v1/events", authorization=bearer(TOKEN[::-1])))["events"]
+        told = [one["kind"] for one in events if one["kind"].startswith("reload")]
+        assert told == ["reloaded", "reload-refused", "reload-refused"]
+        assert "admin.listen cannot change" in events[-1]["text"]
 
     run(with_router(wanted, scenario, ca=believed))
 
