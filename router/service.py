@@ -150,22 +150,26 @@ class Router:
         """
         if self._crew is None:
             return
-        modes = {name: leave for name, leave in self._crew.modes(cluster).items() if name != member}
+        modes = {name: leave for name, leave in self._crew.orders.modes(cluster).items() if name != member}
         if mode is not None:
             modes[member] = Leave(end_within, mode)
-        self._crew.set_member_modes(cluster, modes)
+        self._crew.orders.set_member_modes(cluster, modes)
 
     def modes(self, cluster: str) -> Mapping[str, str]:
         """What is wanted of a cluster's members, by name: `drained` or `hidden`."""
-        return {name: leave.why for name, leave in self._crew.modes(cluster).items()} if self._crew is not None else {}
+        return (
+            {name: leave.why for name, leave in self._crew.orders.modes(cluster).items()}
+            if self._crew is not None
+            else {}
+        )
 
     def blocked_hosts(self, route: str) -> tuple[str, ...]:
         """Client hosts that a route turns away, the latest last."""
-        return self._crew.blocks.stand(route)[0] if self._crew is not None else ()
+        return self._crew.orders.blocks.stand(route)[0] if self._crew is not None else ()
 
     def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
         """Let a client host connect to a route again, or all; return those that were blocked."""
-        return self._crew.reset_hosts(route, host) if self._crew is not None else ()
+        return self._crew.orders.reset_hosts(route, host) if self._crew is not None else ()
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
@@ -207,7 +211,7 @@ class Router:
                 self._crew.tell(Log(tuple(logs.words())))
             self.settings, self.routes, self._accesses = settings, _routes(settings), accesses
             for name in self._clusters.follow(settings.clusters, accesses, {}):
-                self._crew.forget(name)
+                self._crew.orders.forget(name)
                 self._chronicle.forget(name)
             self._configure()
             self._crew.man(settings.workers)
@@ -242,7 +246,7 @@ class Router:
                 hands=tuple(hand.state() for hand in crew.hands.values()),
                 gone=tuple(crew.gone.values()),
                 topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
-                modes=crew.all_modes(),
+                modes=crew.orders.all_modes(),
                 blocked={name: self.blocked_hosts(name) for name in self.routes},
             )
             try:
@@ -287,8 +291,8 @@ class Router:
                 if legacy is not None:
                     crew.adopt(legacy.hands)
                     for modes in legacy.modes:
-                        crew.set_member_modes(modes.cluster, modes.modes)
-                    crew.blocks.remember(legacy.blocked)
+                        crew.orders.set_member_modes(modes.cluster, modes.modes)
+                    crew.orders.blocks.remember(legacy.blocked)
                 self._clusters.follow(
                     self.settings.clusters, self._accesses, legacy.topologies if legacy is not None else {}
                 )
@@ -327,7 +331,7 @@ class Router:
     def _show(self, cluster: str, topology: Topology) -> None:
         """Tell the workers, and write down what changed."""
         if self._crew is not None:
-            self._crew.show(cluster, topology)
+            self._crew.orders.show(cluster, topology)
         self._chronicle.see(cluster, topology)
 
     def _hear_signals(self, tasks: asyncio.TaskGroup) -> None:
