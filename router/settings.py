@@ -18,7 +18,7 @@ from router.admin_settings import AdminSettings
 from router.cluster_settings import ClusterSettings
 from router.log_settings import LogSettings
 from router.route_settings import RouteSettings
-from router.routes import Route
+from router.routes import Route, Wire
 from srv import documents
 from srv.documents import Table, WrongError
 
@@ -67,6 +67,18 @@ class Settings(Table):
             )
         return self
 
+    @property
+    def listening(self) -> dict[str, tuple[Listen, Wire]]:
+        """Every address that is listened on and how, by the option that says so."""
+        wanted: dict[str, tuple[Listen, Wire]] = {
+            f"routes.{name}.listen": (one.listen, one.wire) for name, one in self.routes.items()
+        }
+        if self.admin.enabled:
+            wanted["admin.listen"] = self.admin.listen, Wire()
+        if self.admin.metrics_listen is not None:
+            wanted["admin.metrics_listen"] = self.admin.metrics_listen, Wire()
+        return wanted
+
     def cluster_of(self, route: RouteSettings) -> str:
         """The name of the cluster a route leads to; empty where it has members of its own."""
         return "" if route.members else route.cluster or next(iter(self.clusters))
@@ -80,6 +92,10 @@ class Settings(Table):
             topology_max_age=cluster.topology_max_age if cluster else 0.0,
             max_total_connections=self.max_total_connections,
         )
+
+    def all_routes(self) -> dict[str, Route]:
+        """The same of every route, by name."""
+        return {name: self.route(name) for name in self.routes}
 
 
 DEFAULT_ROUTES: Mapping[str, Mapping[str, object]] = {
