@@ -176,6 +176,7 @@ def test_who_was_promoted() -> None:
     lost = replace(unseen, members=tuple(replace(one, role=Role.UNKNOWN) for one in unseen.members))
     assert promotions.see(lost) == frozenset()
     assert promotions.see(topology((A, Role.PRIMARY), (B, Role.SECONDARY))) == frozenset(), "nor one that comes back"
+    promotions.see(lost)
     assert promotions.see(topology((A, Role.SECONDARY), (B, Role.PRIMARY))) == {B.name}
     assert promotions.see(topology((A, Role.SECONDARY))) == frozenset()
     assert promotions.see(topology((A, Role.PRIMARY), (B, Role.PRIMARY))) == {A.name}, "of a newcomer nothing is known"
