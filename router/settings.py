@@ -61,10 +61,13 @@ class Settings(Table):
                 other = listening[route.listen]
                 raise WrongError(("routes", name, "listen"), f"{route.listen} is already the address of route {other}")
             listening[route.listen] = name
-        if self.admin.enabled and self.admin.listen in listening:
-            raise WrongError(
-                ("admin", "listen"), f"{self.admin.listen} is the address of route {listening[self.admin.listen]}"
-            )
+        wanted = {
+            "listen": self.admin.listen if self.admin.enabled else None,
+            "metrics_listen": self.admin.metrics_listen,
+        }
+        for key, address in wanted.items():
+            if address is not None and address in listening:
+                raise WrongError(("admin", key), f"{address} is the address of route {listening[address]}")
         return self
 
     @property

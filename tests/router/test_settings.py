@@ -168,6 +168,10 @@ def test_a_clusters_name_may_be_written_in_several_ways(name: str) -> None:
         ({"clusters": 3}, "clusters: 3: must be a table"),
         ({"clusters": {"main": 3}}, "clusters.main: 3: must be a table"),
         ({"clusters": CLUSTER, "admin": "x"}, "admin: 'x': must be a table"),
+        (
+            {"clusters": CLUSTER, "routes": {"rw": ROUTE}, "admin": {"metrics_listen": ROUTE["listen"]}},
+            f"admin.metrics_listen: {ROUTE['listen']} is the address of route rw",
+        ),
         ({"clusters": CLUSTER, "routes": []}, "routes: []: must be a table"),
         ({"clusters": CLUSTER, "routes": {}}, "routes: at least one route is needed"),
         ({"clusters": CLUSTER, "route": {}}, "route: no such option; did you mean routes?"),
