@@ -135,9 +135,9 @@ def _sessions(args: argparse.Namespace, report: Report, variants: list[str], rou
             for each in lag.lags_of(Path(name), ground, variants, turns, seconds, _tell):
                 report.lags.append(each)
         if waiting:
-            count = sessions.most_sessions(IDLE_SESSIONS)
+            count = sessions.most_sessions(args.sessions)
             repeats = 1 if args.quick else IDLE_REPEATS
-            _tell(f"{IDLE}: {repeats} times {count}, the most that {IDLE_SESSIONS} wanted and the descriptors allow")
+            _tell(f"{IDLE}: {repeats} times {count}, the most that {args.sessions} wanted and the descriptors allow")
             for found in sessions.idle_of(Path(name), ground, variants, count, repeats):
                 report.idle.append(found)
 
@@ -169,6 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--variants", type=lambda text: text.split(","), default=list(VARIANTS), help=f"of {','.join(VARIANTS)}"
+    )
+    parser.add_argument(
+        "--sessions", type=int, default=IDLE_SESSIONS, help="to hold while they wait (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, default=OUT, help=f"directory (default: {OUT})")
     return parser
