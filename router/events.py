@@ -28,7 +28,7 @@ class Kind(Enum):
     TRUST = "trust"  # how far a topology can be relied upon changed
     FAILOVER_BEGUN = "failover-begun"  # there is no primary to write to any more
     FAILOVER_ENDED = "failover-ended"  # there is one again; with `seconds`
-    SESSIONS_CUT = "sessions-cut"  # with `count` and `route`
+    SESSIONS_CUT = "sessions-cut"  # their member is fit for them no more, or to be left; with `count` and `route`
     WORKER_DIED = "worker-died"  # with its number, and the `count` of sessions that went with it
     WORKER_STARTED = "worker-started"
     RELOADED = "reloaded"  # a configuration was read again and applied

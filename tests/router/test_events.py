@@ -112,7 +112,8 @@ def test_cut_sessions_are_counted_once() -> None:
     chronicle.look({"rw": RouteReport("rw", cut=2)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=2)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=3)}, [])
-    assert [event.more["count"] for event in events.after(0)] == [2, 1]
+    chronicle.look({"rw": RouteReport("rw", cut=3, ended={"hidden": 4, "idle": 9})}, [])
+    assert [event.more["count"] for event in events.after(0)] == [2, 1, 4]
 
 
 def fields(block: bytes) -> dict[str, str]:
