@@ -29,7 +29,8 @@ ENV PATH=/opt/fairlead/bin:/usr/local/bin:/usr/bin:/bin
 LABEL org.opencontainers.image.title="Fairlead" \
       org.opencontainers.image.description="A routing proxy for MySQL: DNS SRV discovery, X Protocol health checks" \
       org.opencontainers.image.licenses="Apache-2.0"
-# Classic protocol read-write and read-only, X Protocol the same, HTTP.
+# Classic protocol read-write and read-only, X Protocol the same, HTTP. No HEALTHCHECK: where HTTP listens is the
+# configuration's matter, and who restarts containers asks /livez and /readyz there.
 EXPOSE 6446 6447 6448 6449 8443
 # By number: `runAsNonRoot` in Kubernetes cannot check a name.
 USER 65532:65532

@@ -91,7 +91,7 @@ bench: venv ## the router's speed beside MySQL Router and HAProxy, in paired rou
 
 .PHONY: bench-connections
 bench-connections: venv ## new connections a second, and how long the event loop is held by them (BENCH_ARGS=…)
-	@$(HERE) exec $(BIN)/python -m bench.figures.accepting $(BENCH_ARGS)
+	@$(HERE) exec $(BIN)/python -m bench.speed --only new_sessions --only loop_lag --out build/bench/connections $(BENCH_ARGS)
 
 .PHONY: bench-dns
 bench-dns: venv ## our DNS server's answers a second beside Knot's and BIND's (BENCH_ARGS=…)
@@ -110,8 +110,8 @@ bench-clusters: venv ## a thousand clusters in one publisher: how soon changes a
 	@$(HERE) exec $(BIN)/python -m bench.figures.clusters $(BENCH_ARGS)
 
 .PHONY: bench-idle
-bench-idle: venv ## what ten thousand idle sessions cost in memory (BENCH_ARGS=…)
-	@$(HERE) exec $(BIN)/python -m bench.figures.idle_sessions $(BENCH_ARGS)
+bench-idle: venv ## what ten thousand idle sessions cost in memory (BENCH_ARGS=…, such as --variants fairlead,haproxy)
+	@$(HERE) exec $(BIN)/python -m bench.speed --only idle_sessions --variants fairlead --out build/bench/idle $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## removes what these commands made here (caches in the home directory stay)

@@ -35,18 +35,18 @@ class Reports:
         async with self._refreshing:
             if self._refreshed_at < asked_at - FRESH:
                 began = time.monotonic()
-                await self._router.refresh()
+                await self._router.overview.refresh()
                 self._refreshed_at = began
 
     async def routes(self) -> dict[str, RouteReport]:
         """What each route did and does."""
         await self.refresh()
-        return self._router.report()
+        return self._router.overview.report()
 
     async def workers(self) -> Sequence[WorkerReport]:
         """The worker processes."""
         await self.refresh()
-        return self._router.workers()
+        return self._router.overview.workers()
 
     async def sessions(self, limit: int, route: str = "") -> list[SessionReport]:
         """Live sessions, of one route or of all, at most `limit`."""
@@ -55,7 +55,7 @@ class Reports:
             known = self._listed_at.get((limit, route))
             if known is None or known[0] < asked_at - FRESH:
                 began = time.monotonic()
-                sessions = await self._router.list_sessions(limit, route)
+                sessions = await self._router.overview.list_sessions(limit, route)
                 self._listed_at = {(limit, route): (began, sessions[:limit])}
                 return sessions[:limit]
             return known[1]

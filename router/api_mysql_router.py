@@ -122,7 +122,7 @@ class MySqlRouterApi:
         self._chosen(asked)
         name = asked.path["routeName"]
         report = (await self._reports.routes()).get(name, RouteReport(name))
-        return shapes.describe_status(report, len(self._router.blocked_hosts(name)))
+        return shapes.describe_status(report, len(self._router.overview.blocked_hosts(name)))
 
     async def _health(self, asked: Asked) -> Any:
         return {"isAlive": bool(self._endpoints(asked))}
@@ -142,21 +142,21 @@ class MySqlRouterApi:
 
     async def _blocked(self, asked: Asked) -> Any:
         self._chosen(asked)
-        return {"items": sorted(self._router.blocked_hosts(asked.path["routeName"]))}
+        return {"items": sorted(self._router.overview.blocked_hosts(asked.path["routeName"]))}
 
     async def _metadata(self, _: Asked) -> Any:
         return shapes.name_all(self._router.settings.clusters)
 
     async def _metadata_config(self, asked: Asked) -> Any:
         name, cluster = self._cluster(asked)
-        topology = self._router.watchers[name].watch.topology
+        topology = self._router.overview.watchers[name].watch.topology
         return shapes.describe_metadata_config(name, cluster.poll_interval, topology)
 
     async def _metadata_status(self, asked: Asked) -> Any:
         name, _ = self._cluster(asked)
-        counts = self._router.looks[name].counts
+        counts = self._router.overview.looks[name].counts
         succeeded = sum(count for (_, outcome), count in counts.items() if outcome is Outcome.ANSWERED)
-        topology = self._router.watchers[name].watch.topology
+        topology = self._router.overview.watchers[name].watch.topology
         return shapes.describe_metadata_status(topology, succeeded, sum(counts.values()) - succeeded)
 
     async def _nothing(self, _: Asked) -> Any:
@@ -195,7 +195,7 @@ class MySqlRouterApi:
         chosen, route = self._chosen(asked), self._router.routes[asked.path["routeName"]]
         if route.members:
             return static_topology(route.members)
-        watcher = self._router.watchers.get(self._router.settings.cluster_of(chosen))
+        watcher = self._router.overview.watchers.get(self._router.settings.cluster_of(chosen))
         return watcher.watch.topology if watcher is not None else Topology()
 
     def _endpoints(self, asked: Asked) -> list[Endpoint]:

@@ -165,10 +165,10 @@ class Api:
         clusters = {
             name: shapes.describe_topology(
                 watcher.watch.topology,
-                self._router.modes(name),
+                self._router.overview.modes(name),
                 [shapes.describe_name(following.state) for following in watcher.names.values()],
             )
-            for name, watcher in self._router.watchers.items()
+            for name, watcher in self._router.overview.watchers.items()
         }
         return {"clusters": clusters}
 
@@ -200,7 +200,12 @@ class Api:
 
     async def _kill(self, asked: Asked) -> Any:
         text = asked.path["id"]
-        if text.isascii() and text.isdigit() and len(text) <= 18 and await self._router.kill_sessions([int(text)]):
+        if (
+            text.isascii()
+            and text.isdigit()
+            and len(text) <= 18
+            and await self._router.overview.kill_sessions([int(text)])
+        ):
             self._note(asked, Kind.SESSION_KILLED, f"session {text} was ended", session=int(text))
             return {"killed": int(text)}
         raise ProblemError(404, f"there is no session {text[:50]}; it may have ended by itself")
@@ -211,14 +216,22 @@ class Api:
 
     async def _blocked(self, _: Asked) -> Any:
         routes = self._router.routes
-        return {"hosts": [{"route": one, "host": host} for one in routes for host in self._router.blocked_hosts(one)]}
+        return {
+            "hosts": [
+                {"route": one, "host": host} for one in routes for host in self._router.overview.blocked_hosts(one)
+            ]
+        }
 
     async def _reset_blocked(self, asked: Asked) -> Any:
         host, route = asked.body.get("host", ""), asked.body.get("route", "")
         if route and route not in self._router.routes:
             raise ProblemError(404, f"there is no route {route[:50]}")
         chosen = [route] if route else list(self._router.routes)
-        reset = [{"route": one, "host": each} for one in chosen for each in self._router.reset_hosts(one, host or None)]
+        reset = [
+            {"route": one, "host": each}
+            for one in chosen
+            for each in self._router.overview.reset_hosts(one, host or None)
+        ]
         if host and not reset:
             raise ProblemError(404, f"{host[:50]} is not blocked")
         if reset:
@@ -247,20 +260,20 @@ class Api:
     async def _member(self, verb: str, asked: Asked) -> Any:
         mode, _ = MODES[verb]
         cluster, member = self._find(asked.path["name"], asked.body.get("cluster", ""))
-        now = self._router.modes(cluster).get(member)
+        now = self._router.overview.modes(cluster).get(member)
         if mode is None and now not in (None, MODES[verb.removeprefix("un")][0]):
             raise ProblemError(409, f"{member} is {now}: ask for the opposite of that")
         end_within = asked.body.get("end_within", 0.0 if asked.body.get("disconnect", verb == "hide") else None)
         if end_within is not None and not 0 <= end_within <= LONGEST_DRAIN:
             raise ProblemError(400, f"end_within must be from 0 to {LONGEST_DRAIN:g} seconds")
-        self._router.set_mode(cluster, member, mode, end_within)
+        self._router.overview.set_mode(cluster, member, mode, end_within)
         words = f"{member} is {mode}" if mode else f"{member} gets sessions again"
         self._note(asked, Kind.MODE, words, cluster, member=member, mode=mode)
         return {"cluster": cluster, "member": member, "mode": mode}
 
     def _find(self, name: str, cluster: str) -> tuple[str, str]:
         """The member of that name, or whose host name begins with it."""
-        watchers = self._router.watchers
+        watchers = self._router.overview.watchers
         if cluster and cluster not in watchers:
             raise ProblemError(404, f"there is no cluster {cluster[:50]}; there are {', '.join(watchers)}")
         names = [

@@ -13,6 +13,9 @@ from router.events import Events, Kind
 from router.incidents import Incidents
 from router.reports import RouteReport, WorkerReport
 
+MOVED = ("drained", "hidden", "rebalanced")
+"""Why sessions are ended that count as cut: what members are to be left. Idle and silent ones end all the time."""
+
 
 class Chronicle:
     """Writes the events of one router.
@@ -26,6 +29,11 @@ class Chronicle:
         self._clusters: dict[str, tuple[Topology, Incidents]] = {}
         self._cut: dict[str, int] = {}
         self._workers: set[int] = set()
+
+    @property
+    def incidents(self) -> dict[str, Incidents]:
+        """Of each cluster that is followed, by its name; they outlive a watcher that is replaced."""
+        return {name: incidents for name, (_, incidents) in self._clusters.items()}
 
     def see(self, cluster: str, topology: Topology) -> None:
         """Write down what is different in a cluster since it was seen before."""
@@ -41,11 +49,12 @@ class Chronicle:
     def look(self, routes: Mapping[str, RouteReport], workers: Sequence[WorkerReport]) -> None:
         """Write down how many sessions were cut, and which workers are new, since the look before."""
         for name, report in routes.items():
-            count = report.cut - self._cut.get(name, 0)
+            cut = report.cut + sum(report.ended.get(why, 0) for why in MOVED)
+            count = cut - self._cut.get(name, 0)
             if count > 0:
                 words = f"route {name}: {count} session{'s were' if count > 1 else ' was'} cut"
                 self._events.publish(Kind.SESSIONS_CUT, words, route=name, count=count)
-            self._cut[name] = report.cut
+            self._cut[name] = cut
         now = {worker.serial for worker in workers}
         for serial in sorted(now - self._workers):
             self._events.publish(Kind.WORKER_STARTED, f"worker {serial} was started", worker=serial)

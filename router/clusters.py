@@ -7,7 +7,6 @@ member once, workers keep the roles that were known before. Must not know worker
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -15,7 +14,6 @@ from cluster.access import Access
 from cluster.observations import Observation, Outcome
 from cluster.topology import Topology, Trust
 from cluster.watch import Timing, Watch
-from router.failovers import Failovers
 from router.settings import ClusterSettings
 from router.watcher import Watcher
 from srv.resolver import Resolver
@@ -70,8 +68,6 @@ class Clusters:
         self._tasks = tasks
         self._show = show
         self.followed: dict[str, Followed] = {}
-        self.failovers: dict[str, Failovers] = {}
-        """By the cluster's name; they outlive a watcher that is replaced."""
 
     def follow(
         self, wanted: Mapping[str, ClusterSettings], accesses: Mapping[str, Access], known: Mapping[str, Topology]
@@ -89,7 +85,6 @@ class Clusters:
         gone = [name for name in self.followed if name not in wanted]
         for name in gone:
             self._end(self.followed.pop(name))
-            self.failovers.pop(name, None)
         for name, settings in wanted.items():
             access, before = accesses.get(name, Access(None)), self.followed.get(name)
             if before is not None:
@@ -119,9 +114,7 @@ class Clusters:
 
     def _begin(self, name: str, followed: Followed) -> None:
         self.followed[name] = followed
-        failovers = self.failovers.setdefault(name, Failovers())
         followed.watcher.watch.subscribe(lambda _, __: self._show(name, followed.topology()))
-        followed.watcher.watch.subscribe(lambda old, new: failovers.topology_changed(old, new, time.monotonic()))
         followed.task = self._tasks.create_task(followed.watcher.run(), name=f"cluster {name}")
         self._show(name, followed.topology())
 

@@ -1,7 +1,7 @@
 """All worker processes: as many as are wanted, each told the same, each replaced when it dies.
 
-Owns who serves, who only drains, and what those that are gone had counted. Must not know settings or watchers; what
-workers are to serve is handed in as orders.
+Owns who serves, who only drains, and what those that are gone had counted. Must not know settings or watchers, nor what
+the workers are told: that is `orders`'.
 """
 
 from __future__ import annotations
@@ -13,28 +13,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from cluster.topology import Topology
 from router.counts import COLUMNS, Rows, SharedMemory
 from router.hands import Hand, HandState, spawn
-from router.host_errors import HostBlocks
-from router.link import FDS_AT_ONCE
 from router.messages import (
-    Blocked,
     Configure,
     DialFailure,
     Handshakes,
     Kill,
     ListSessions,
     Message,
-    Modes,
     Pulse,
     Retire,
     Serving,
-    Sockets,
-    View,
 )
+from router.orders import Orders
 from router.reports import RouteReport, SessionReport, WorkerReport, WorkerState, combine, past
-from router.routes import Leave
 
 log = logging.getLogger("fairlead.router")
 
@@ -73,19 +66,15 @@ class Crew:
     ) -> None:
         self.memory = memory
         self.rows = Rows(memory, rows)
+        self.orders = Orders(self.tell)
         self.hands: dict[int, Hand] = {}  # by serial number, those that drain included
         self.gone = combine(gone)
         self.next_serial = first_serial
         self.died = 0  # workers that ended without having been asked to
-        self.blocks = HostBlocks()
-        self._modes: dict[str, Modes] = {}
         self.cut_at_end = 0  # sessions that ended workers had to cut
         self._on_dial_failure = on_dial_failure
         self._on_death = on_death
         self._wanted = 0
-        self._sockets: Mapping[str, int] = {}
-        self._configure: Configure | None = None
-        self._views: dict[str, Topology] = {}
         self._numbers = itertools.count(1)
         self._superseded: frozenset[int] = frozenset()  # serve until others do in their place
         self._wait = 0.0
@@ -93,45 +82,12 @@ class Crew:
         self._changed = asyncio.Event()
         self._pulse: asyncio.TimerHandle | None = None
 
-    # What is told to all.
-
     def configure(self, orders: Configure, sockets: Mapping[str, int]) -> None:
-        """Serve these routes on these descriptors, by address, from now on."""
-        self._configure, self._sockets = orders, dict(sockets)
-        self.blocks.configure({one.route.name: one.route.limits.max_connect_errors for one in orders.routes})
+        """Have these routes served on these descriptors, by address, from now on."""
+        self.orders.configure(orders, sockets)
         for hand in self.hands.values():
             if not hand.retired:
-                self._brief(hand)
-
-    def show(self, cluster: str, topology: Topology) -> None:
-        """Tell all of a cluster's topology, where it differs from what they know."""
-        if self._views.get(cluster) != topology:
-            self._views[cluster] = topology
-            self.tell(View(cluster, topology))
-
-    def modes(self, cluster: str) -> Mapping[str, Leave]:
-        """Which of a cluster's members are to be left, and how."""
-        return self._modes[cluster].modes if cluster in self._modes else {}
-
-    def all_modes(self) -> tuple[Modes, ...]:
-        """The same of every cluster, as it is told."""
-        return tuple(self._modes.values())
-
-    def set_member_modes(self, cluster: str, modes: Mapping[str, Leave]) -> None:
-        """Say which of a cluster's members are to be left, and how."""
-        self._modes[cluster] = Modes(cluster, dict(modes))
-        self.tell(self._modes[cluster])
-
-    def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
-        """Let a client host connect to a route again, or all; return those that were blocked."""
-        reset = self.blocks.reset(route, host)
-        self.tell(Blocked(route, *self.blocks.stand(route)))
-        return reset
-
-    def forget(self, cluster: str) -> None:
-        """Say nothing more of a cluster."""
-        self._views.pop(cluster, None)
-        self._modes.pop(cluster, None)
+                self.orders.brief(hand.send)
 
     def tell(self, message: Message) -> None:
         """Send a message to every worker, those that drain included."""
@@ -265,7 +221,7 @@ class Crew:
             self._start_later(LAST_WAIT)
             return
         self.hands[serial] = hand
-        self._brief(hand)
+        self.orders.brief(hand.send)
 
     def _start_later(self, wait: float) -> None:
         def start() -> None:
@@ -275,38 +231,13 @@ class Crew:
         timer = asyncio.get_running_loop().call_later(wait, start)
         self._starting.append(timer)
 
-    def _brief(self, hand: Hand) -> None:
-        """Tell one all that it needs in order to serve."""
-        if self._configure is None:
-            return
-        for cluster, topology in self._views.items():
-            hand.send(View(cluster, topology))
-        for modes in self._modes.values():
-            hand.send(modes)
-        addresses = list(self._sockets)
-        for at in range(0, len(addresses), FDS_AT_ONCE):
-            some = addresses[at : at + FDS_AT_ONCE]
-            hand.send(Sockets(tuple(some)), [self._sockets[address] for address in some])
-        hand.send(self._configure)
-        for modes in self._modes.values():
-            hand.send(modes)
-        for order in self._configure.routes:
-            stand = self.blocks.stand(order.route.name)
-            if any(stand):
-                hand.send(Blocked(order.route.name, *stand))
-
     def _hear(self, hand: Hand, message: Message) -> None:
         match message:
             case Serving():
                 log.info("worker %d: serves, pid %d", hand.serial, hand.pid)
                 self._change()
             case Handshakes():
-                before = self.blocks.stand(message.route)[0]
-                if self.blocks.hear(message.route, dict(message.failed), message.done):
-                    stand = self.blocks.stand(message.route)
-                    self.tell(Blocked(message.route, *stand))
-                    for host in stand[0][len(before) :]:
-                        log.warning("route %s: host %s is blocked for hanging up too often", message.route, host)
+                self.orders.hear(message)
             case DialFailure():
                 self._on_dial_failure(message.cluster, message.member)
             case _:

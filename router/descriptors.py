@@ -6,6 +6,8 @@ left. Numbers are given out lowest first, so the number of a new one says how ma
 
 from __future__ import annotations
 
+import resource
+
 RESERVE = 48
 """Descriptors that sessions leave alone: for refusing (each for a second at most), and in one process for probes,
 DNS and HTTP as well."""
@@ -26,3 +28,10 @@ class Descriptors:
     def are_short(self, latest: int) -> bool:
         """Whether a session whose client got this number should be refused."""
         return latest + self.owed >= self.limit - min(RESERVE, self.limit // 2)
+
+
+def raise_limit() -> None:
+    """Allow as many open sockets as the system lets us: a session needs two, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -28,13 +28,13 @@ class Kind(Enum):
     TRUST = "trust"  # how far a topology can be relied upon changed
     FAILOVER_BEGUN = "failover-begun"  # there is no primary to write to any more
     FAILOVER_ENDED = "failover-ended"  # there is one again; with `seconds`
-    SESSIONS_CUT = "sessions-cut"  # with `count` and `route`
-    WORKER_DIED = "worker-died"
+    SESSIONS_CUT = "sessions-cut"  # their member is fit for them no more, or to be left; with `count` and `route`
+    WORKER_DIED = "worker-died"  # with its number, and the `count` of sessions that went with it
     WORKER_STARTED = "worker-started"
-    RELOADED = "reloaded"
-    RELOAD_REFUSED = "reload-refused"
+    RELOADED = "reloaded"  # a configuration was read again and applied
+    RELOAD_REFUSED = "reload-refused"  # one was not valid, and nothing was changed
     MODE = "mode"  # a member was drained, hidden or put back
-    SESSION_KILLED = "session-killed"
+    SESSION_KILLED = "session-killed"  # an operator ended one
     UNBLOCKED = "unblocked"  # blocked hosts were let in again
     DRAINING = "draining"  # the router ends
 

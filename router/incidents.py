@@ -1,6 +1,7 @@
 """What a change of topology means to people: who became what, and how long there was nobody to write to.
 
-Pure: topologies and times are given. Must not know how events are kept.
+The one place that knows what a failover is, for events and for metrics. Pure: topologies and times are given. Must not
+know how events are kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from cluster.members import Role
 from cluster.topology import MemberStatus, Topology
+from router.durations import FAILOVER_BOUNDS, Durations
 from router.events import Kind
 
 
@@ -24,11 +26,16 @@ class Incident:
 
 
 class Incidents:
-    """Tells the changes of one cluster's topologies, in order."""
+    """Tells the changes of one cluster's topologies, in order, and counts its failovers.
+
+    A failover takes from the topology without a primary to the one with a primary that is writable. A primary that is
+    followed by another in one step counts with no time at all; one that comes back counts too.
+    """
 
     def __init__(self) -> None:
+        self.failovers = Durations(FAILOVER_BOUNDS)
         self._without_primary_since: float | None = None
-        self._had_primary = ""
+        self._had_primary: tuple[str, ...] = ()
 
     def tell(self, old: Topology, new: Topology, now: float) -> list[Incident]:
         """What changed.
@@ -40,27 +47,32 @@ class Incidents:
         """
         return [*_trust(old, new), *_members(old, new), *self._failover(old, new, now)]
 
+    def lasting(self, now: float) -> float:
+        """Seconds for which there has been no primary; 0 while there is one, or never was."""
+        return 0.0 if self._without_primary_since is None else now - self._without_primary_since
+
     def _failover(self, old: Topology, new: Topology, now: float) -> Iterator[Incident]:
         before, after = _primaries(old), _primaries(new)
         if before and not after:
             self._without_primary_since, self._had_primary = now, before
-            yield Incident(Kind.FAILOVER_BEGUN, f"no primary: {before} is not offered any more", {"was": before})
+            was = ", ".join(before)
+            yield Incident(Kind.FAILOVER_BEGUN, f"no primary: {was} is not offered any more", {"was": was})
         elif after and self._without_primary_since is not None:
-            took, was = now - self._without_primary_since, self._had_primary
+            yield self._ended(self._had_primary, after, now - self._without_primary_since)
             self._without_primary_since = None
-            yield _ended(was, after, took)
-        elif before and after and not set(before.split(", ")) & set(after.split(", ")):
-            yield _ended(before, after, 0.0)
+        elif before and after and not set(before) & set(after):
+            yield self._ended(before, after, 0.0)
+
+    def _ended(self, before: tuple[str, ...], after: tuple[str, ...], took: float) -> Incident:
+        self.failovers.add(took)
+        was, now = ", ".join(before), ", ".join(after)
+        words = f"{now} takes writes again" if was == now else f"{now} takes writes, {was} did before"
+        more = {"was": was, "member": now, "seconds": round(took, 3)}
+        return Incident(Kind.FAILOVER_ENDED, f"{words}; without a primary for {took:.3f} s", more)
 
 
-def _ended(was: str, now: str, took: float) -> Incident:
-    words = f"{now} takes writes again" if was == now else f"{now} takes writes, {was} did before"
-    more = {"was": was, "member": now, "seconds": round(took, 3)}
-    return Incident(Kind.FAILOVER_ENDED, f"{words}; without a primary for {took:.3f} s", more)
-
-
-def _primaries(topology: Topology) -> str:
-    return ", ".join(status.member.name for status in topology.primaries())
+def _primaries(topology: Topology) -> tuple[str, ...]:
+    return tuple(status.member.name for status in topology.primaries())
 
 
 def _trust(old: Topology, new: Topology) -> Iterator[Incident]:

@@ -89,11 +89,11 @@ class Metrics:
         yield from self._of_routes()
         yield from self._of_workers()
         yield from self._of_clusters()
-        watches = {name: watcher.watch for name, watcher in self._router.watchers.items()}
+        watches = {name: watcher.watch for name, watcher in self._router.overview.watchers.items()}
         yield from server_families(watches, time.monotonic())
 
     def _of_routes(self) -> Iterator[Family]:
-        reports = self._router.report()
+        reports = self._router.overview.report()
         yield _gauge(
             "sessions",
             "Sessions attached to a member.",
@@ -123,12 +123,14 @@ class Metrics:
         )
 
     def _of_workers(self) -> Iterator[Family]:
-        workers = sorted(self._router.workers(), key=lambda worker: worker.serial)
+        workers = sorted(self._router.overview.workers(), key=lambda worker: worker.serial)
         yield _gauge("workers", "Worker processes that accept connections.", [], [([], _serving(workers))])
-        yield _counter("workers_died", "Worker processes that ended unasked.", [], [([], self._router.workers_died)])
+        yield _counter(
+            "workers_died", "Worker processes that ended unasked.", [], [([], self._router.overview.workers_died)]
+        )
         reloads = [([how], number) for how, number in self._router.reloads.items()]
         yield _counter("reloads", "Configurations read again, by how that ended.", ["outcome"], reloads)
-        blocked = [([name], len(self._router.blocked_hosts(name))) for name in self._router.routes]
+        blocked = [([name], len(self._router.overview.blocked_hosts(name))) for name in self._router.routes]
         yield _gauge("blocked_hosts", "Client hosts that are answered with error 1129.", ["route"], blocked)
         for name, words, of_worker in OF_WORKERS:
             # By place, not by serial number: a worker that dies again and again must not leave a series each time.
@@ -137,7 +139,7 @@ class Metrics:
 
     def _of_clusters(self) -> Iterator[Family]:
         now = time.monotonic()
-        watches = {name: watcher.watch for name, watcher in self._router.watchers.items()}
+        watches = {name: watcher.watch for name, watcher in self._router.overview.watchers.items()}
         topologies = {name: watch.topology for name, watch in watches.items()}
         yield _gauge(
             "topology_version",
@@ -172,7 +174,7 @@ class Metrics:
             "member_barred",
             "1 where people want no new sessions on a member: drained or hidden.",
             ["cluster", "member", "mode"],
-            [([n, member, mode], 1) for n in topologies for member, mode in self._router.modes(n).items()],
+            [([n, member, mode], 1) for n in topologies for member, mode in self._router.overview.modes(n).items()],
         )
         for name, words, measured in MEASURED:
             yield _gauge(
@@ -190,13 +192,13 @@ class Metrics:
             "fairlead_failover_seconds",
             "Time without a primary: from when none was offered until one was writable.",
             ["cluster"],
-            [([n], one.durations) for n, one in self._router.failovers.items()],
+            [([n], one.failovers) for n, one in self._router.overview.incidents.items()],
         )
         yield _gauge(
             "without_primary_seconds",
             "Time without a primary until now; 0 while there is one, or never was.",
             ["cluster"],
-            [([n], one.lasting(now)) for n, one in self._router.failovers.items()],
+            [([n], one.lasting(now)) for n, one in self._router.overview.incidents.items()],
         )
         yield _counter(
             "probe_looks",
@@ -204,11 +206,15 @@ class Metrics:
             ["cluster", "member", "outcome"],
             [
                 ([n, member, outcome.value], count)
-                for n, looks in self._router.looks.items()
+                for n, looks in self._router.overview.looks.items()
                 for (member, outcome), count in looks.counts.items()
             ],
         )
-        names = [(n, following) for n, watcher in self._router.watchers.items() for following in watcher.names.values()]
+        names = [
+            (n, following)
+            for n, watcher in self._router.overview.watchers.items()
+            for following in watcher.names.values()
+        ]
         yield _gauge(
             "dns_stale",
             "1 while an earlier answer stands in for one that cannot be had.",

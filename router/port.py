@@ -21,6 +21,7 @@ from router.descriptors import Descriptors
 from router.dialing import Names
 from router.host_errors import HostErrors, Hosts
 from router.loads import Loads
+from router.promotions import Promotions
 from router.proxied import Preface
 from router.quarantine import Quarantine
 from router.refusals import TOO_MANY, Refusal, host_blocked
@@ -110,6 +111,7 @@ class Port:
         self.modes: Mapping[str, Leave] = {}
         """What is wanted of members, by name."""
         self.sweeps = Sweeps(self)
+        self._promotions = Promotions(topology())
         self._proxies = _proxies_of(route)
         self._rng = rng or random.Random()
         self._changed = asyncio.Event()
@@ -209,9 +211,14 @@ class Port:
 
     def topology_changed(self, new: Topology) -> None:
         """Cut the sessions that may not stay, and let the waiting ones look again."""
+        promoted = self._promotions.see(new)
+        if not self.route.leaves_promoted:
+            promoted = frozenset()
         for session in list(self.sessions.values()):
             try:
                 session.topology_changed(new)
+                if session.member is not None and session.member.name in promoted:
+                    session.cut(f"{session.member.name} is the primary now")
             except Exception:  # a fault in one must not keep the others on a demoted member
                 log.exception("session %d: ended by a fault of the router, client %s", session.id, session.peer)
                 session.cut("a fault of the router")

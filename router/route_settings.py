@@ -124,6 +124,9 @@ class RouteSettings(Table):
     whose clients connect again by themselves; off, since not every client does."""
     rebalance_rate: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     """Sessions a second so ended: each costs its client a connection, and they must not all come at once."""
+    disconnect_on_promoted_to_primary: bool = False
+    """Whether a SECONDARY route's sessions are ended when their member becomes the primary. Off as in MySQL Router:
+    what they read there is right."""
     proxy_protocol: bool = False
     """Whether what comes from `proxy_networks` begins with a PROXY header, version 1 or 2, that names the client."""
     proxy_networks: tuple[Annotated[str, BeforeValidator(_read_network)], ...] = ()
@@ -154,6 +157,8 @@ class RouteSettings(Table):
                 raise WrongError("fallback_to_primary", "contradicts the strategy; write round-robin for that")
         if self.rebalance and (self.members or self.destination is Destination.PRIMARY):
             raise WrongError("rebalance", "is for routes to the SECONDARY members of a cluster")
+        if self.disconnect_on_promoted_to_primary and self.destination is not Destination.SECONDARY:
+            raise WrongError("disconnect_on_promoted_to_primary", "is for routes to the SECONDARY members of a cluster")
         if self.dual_stack and (isinstance(self.listen, UnixPath) or self.listen.host != "::"):
             raise WrongError("dual_stack", "needs a route that listens on [::]")
         if self.proxy_protocol != bool(self.proxy_networks):
@@ -219,6 +224,7 @@ class RouteSettings(Table):
             proxy_networks=self.proxy_networks,
             send_proxy=self.send_proxy_protocol,
             rebalance_rate=self.rebalance_rate if self.rebalance else 0.0,
+            leaves_promoted=self.disconnect_on_promoted_to_primary,
         )
 
     @property

@@ -49,7 +49,7 @@ class Route:
 
     `members`: a list that stands for itself, without a cluster; its hosts may be names. `proxy_networks`: who must say
     whose connection it hands on, by a PROXY header. `rebalance_rate`: sessions a second that may be moved off an
-    overfull member; 0 is none.
+    overfull member; 0 is none. `leaves_promoted`: sessions end when their member becomes primary.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Route:
     proxy_networks: tuple[str, ...] = ()
     send_proxy: ProxyProtocol = ProxyProtocol.OFF
     rebalance_rate: float = 0.0
+    leaves_promoted: bool = False
 
     @property
     def leads_to(self) -> str:

@@ -9,33 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
-import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from cluster.access import Access
 from cluster.topology import Topology
-from router import logs
-from router.addresses import Listen
+from router import descriptors, logs, signals
 from router.admin import Admin
 from router.changes import Changes, compare
 from router.chronicle import Chronicle
-from router.clusters import Clusters, Looks
+from router.clusters import Clusters
 from router.counts import SharedMemory
 from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.events import Events, Kind
-from router.failovers import Failovers
-from router.handover import Legacy, hand_over, hear_signals, take_over, try_out
+from router.handover import Legacy, hand_over, take_over, try_out
 from router.listening import ListenError
 from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
-from router.reports import RouteReport, SessionReport, WorkerReport
-from router.routes import Leave, Route, Wire
+from router.overview import Overview
 from router.settings import Settings, SettingsError
 from router.sockets import SETTLING, ListeningSockets, take_from_systemd
-from router.watcher import Watcher
 
 log = logging.getLogger("fairlead.router")
 
@@ -63,9 +57,12 @@ class Router:
         reread: reads the configuration again, for `reload`.
     """
 
+    overview: Overview
+    """What can be seen and asked of it once it runs; who asks over HTTP does not come earlier."""
+
     def __init__(self, settings: Settings, accesses: Mapping[str, Access], reread: Reread | None = None) -> None:
         self.settings = settings
-        self.routes = _routes(settings)
+        self.routes = settings.all_routes()
         self.phase = Phase.STARTING
         self.events = Events()
         self._chronicle = Chronicle(self.events)
@@ -80,30 +77,6 @@ class Router:
         self._changing = asyncio.Lock()
         self._stop = Stop()
 
-    # What there is to see.
-
-    @property
-    def watchers(self) -> dict[str, Watcher]:
-        """The clusters' watchers, by name."""
-        followed = self._clusters.followed if self._clusters is not None else {}
-        return {name: one.watcher for name, one in followed.items()}
-
-    @property
-    def looks(self) -> dict[str, Looks]:
-        """How looks at members ended, by cluster."""
-        followed = self._clusters.followed if self._clusters is not None else {}
-        return {name: one.looks for name, one in followed.items()}
-
-    @property
-    def failovers(self) -> Mapping[str, Failovers]:
-        """How long each cluster was without a primary, each time."""
-        return self._clusters.failovers if self._clusters is not None else {}
-
-    @property
-    def workers_died(self) -> int:
-        """Worker processes that ended without having been asked to, since this program was started."""
-        return self._crew.died if self._crew is not None else 0
-
     def not_ready_because(self) -> str:
         """Why no new connections should be sent here; empty where they should.
 
@@ -114,58 +87,6 @@ class Router:
             return str(self.phase.value)
         unseen = [name for name, followed in self._clusters.followed.items() if not followed.seen]
         return f"no topology seen yet of {', '.join(unseen)}" if unseen else ""
-
-    async def refresh(self) -> None:
-        """Have the workers say how things stand, so that what is read next is of now."""
-        if self._crew is not None:
-            await self._crew.refresh()
-
-    def report(self) -> dict[str, RouteReport]:
-        """What each route did and does, all workers together, as of the latest `refresh`."""
-        done = self._crew.routes() if self._crew is not None else {}
-        return {name: done.get(name, RouteReport(name)) for name in self.routes}
-
-    def workers(self) -> Sequence[WorkerReport]:
-        """The worker processes, as of the latest `refresh`."""
-        return self._crew.reports() if self._crew is not None else []
-
-    async def list_sessions(self, limit: int, route: str = "") -> list[SessionReport]:
-        """Live sessions, of one route or of all, at most `limit` of each worker."""
-        return await self._crew.list_sessions(limit, route) if self._crew is not None else []
-
-    async def kill_sessions(self, sessions: Sequence[int]) -> list[int]:
-        """End sessions by number; return those that there were."""
-        return await self._crew.kill_sessions(sessions) if self._crew is not None else []
-
-    # What can be asked of it.
-
-    def set_mode(self, cluster: str, member: str, mode: str | None, end_within: float | None = None) -> None:
-        """Have no new sessions go to a member, or put it back.
-
-        Args:
-            cluster: its cluster; an empty name is for lists of servers.
-            member: its name.
-            mode: `drained`, `hidden`, or None to put it back.
-            end_within: seconds in which the sessions that it has are ended; None: they live on.
-        """
-        if self._crew is None:
-            return
-        modes = {name: leave for name, leave in self._crew.modes(cluster).items() if name != member}
-        if mode is not None:
-            modes[member] = Leave(end_within, mode)
-        self._crew.set_member_modes(cluster, modes)
-
-    def modes(self, cluster: str) -> Mapping[str, str]:
-        """What is wanted of a cluster's members, by name: `drained` or `hidden`."""
-        return {name: leave.why for name, leave in self._crew.modes(cluster).items()} if self._crew is not None else {}
-
-    def blocked_hosts(self, route: str) -> tuple[str, ...]:
-        """Client hosts that a route turns away, the latest last."""
-        return self._crew.blocks.stand(route)[0] if self._crew is not None else ()
-
-    def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
-        """Let a client host connect to a route again, or all; return those that were blocked."""
-        return self._crew.reset_hosts(route, host) if self._crew is not None else ()
 
     def stop(self) -> None:
         """Drain, then end. Called again: end now."""
@@ -179,8 +100,10 @@ class Router:
         """
         try:
             changes = await self._reload()
-        except SettingsError:
+        except SettingsError as exc:
             self.reloads["refused"] += 1
+            why = "; ".join(str(exc).splitlines())
+            self.events.publish(Kind.RELOAD_REFUSED, f"nothing was changed by a reload: {why}")
             raise
         self.reloads["applied"] += 1
         return changes
@@ -203,9 +126,9 @@ class Router:
             if settings.log != self.settings.log:
                 logs.start(settings.log.level, settings.log.format, settings.log.repeats)
                 self._crew.tell(Log(tuple(logs.words())))
-            self.settings, self.routes, self._accesses = settings, _routes(settings), accesses
+            self.settings, self.routes, self._accesses = settings, settings.all_routes(), accesses
             for name in self._clusters.follow(settings.clusters, accesses, {}):
-                self._crew.forget(name)
+                self._crew.orders.forget(name)
                 self._chronicle.forget(name)
             self._configure()
             self._crew.man(settings.workers)
@@ -240,8 +163,8 @@ class Router:
                 hands=tuple(hand.state() for hand in crew.hands.values()),
                 gone=tuple(crew.gone.values()),
                 topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
-                modes=crew.all_modes(),
-                blocked={name: self.blocked_hosts(name) for name in self.routes},
+                modes=crew.orders.all_modes(),
+                blocked={name: self.overview.blocked_hosts(name) for name in self.routes},
             )
             try:
                 hand_over(legacy)
@@ -249,15 +172,13 @@ class Router:
                 crew.resume()
                 raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
 
-    # Its life.
-
     async def run(self) -> None:
         """Serve until `stop` is called or SIGTERM or SIGINT comes.
 
         Raises:
             SettingsError: an address cannot be listened on, or a file of the HTTP listener cannot be used.
         """
-        raise_descriptor_limit()
+        descriptors.raise_limit()
         self._admin.prepare(self.settings.admin)()
         legacy = take_over(os.environ)
         from_systemd = take_from_systemd(os.environ, os.getpid())
@@ -269,7 +190,6 @@ class Router:
             self._open_sockets(self.settings)
         finally:
             self._sockets.settle()
-        loop = asyncio.get_running_loop()
         memory = SharedMemory(legacy.memory) if legacy is not None else SharedMemory.make()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -285,12 +205,13 @@ class Router:
                 if legacy is not None:
                     crew.adopt(legacy.hands)
                     for modes in legacy.modes:
-                        crew.set_member_modes(modes.cluster, modes.modes)
-                    crew.blocks.remember(legacy.blocked)
+                        crew.orders.set_member_modes(modes.cluster, modes.modes)
+                    crew.orders.blocks.remember(legacy.blocked)
                 self._clusters.follow(
                     self.settings.clusters, self._accesses, legacy.topologies if legacy is not None else {}
                 )
-                self._hear_signals(tasks)
+                self.overview = Overview(crew, self._clusters, self._chronicle, lambda: self.routes)
+                signals.hear(self, self._notifier, tasks)
                 await self._start_admin()
                 self._configure()
                 crew.man(self.settings.workers)
@@ -312,8 +233,7 @@ class Router:
             self._sockets.close(self._sockets.descriptors())
             memory.close()
             await self._admin.close()
-            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-                loop.remove_signal_handler(signum)
+            signals.deafen()
 
     async def _start_admin(self) -> None:
         admin = self.settings.admin
@@ -325,54 +245,17 @@ class Router:
     def _show(self, cluster: str, topology: Topology) -> None:
         """Tell the workers, and write down what changed."""
         if self._crew is not None:
-            self._crew.show(cluster, topology)
+            self._crew.orders.show(cluster, topology)
         self._chronicle.see(cluster, topology)
 
-    def _hear_signals(self, tasks: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.stop)
-        for signum, change in ((signal.SIGHUP, self._reload_by_signal), (signal.SIGUSR2, self._hand_over_by_signal)):
-            loop.add_signal_handler(signum, lambda change=change: tasks.create_task(change()))  # type: ignore[misc]
-        hear_signals()
-
-    async def _reload_by_signal(self) -> None:
-        self._notifier.reloading()
-        try:
-            changes = await self.reload()
-        except SettingsError as exc:
-            log.error("reload: nothing is changed: %s", "; ".join(str(exc).splitlines()))
-        except Exception:  # a fault here must not end the router
-            log.exception("reload: a fault of the router")
-        else:
-            log.info("reload: %s", "; ".join(changes.lines()) or "nothing is different")
-        self._notifier.ready()
-
-    async def _hand_over_by_signal(self) -> None:
-        self._notifier.reloading()
-        try:
-            await self.hand_over()
-        except SettingsError as exc:
-            log.error("upgrade: everything stays as it is: %s", "; ".join(str(exc).splitlines()))
-        except Exception:  # a fault here must not end the router
-            log.exception("upgrade: a fault of the router")
-        self._notifier.ready()
-
     def _open_sockets(self, settings: Settings) -> None:
-        wanted: dict[str, tuple[Listen, Wire]] = {
-            f"routes.{name}.listen": (one.listen, one.wire) for name, one in settings.routes.items()
-        }
-        if settings.admin.enabled:
-            wanted["admin.listen"] = settings.admin.listen, Wire()
-        if settings.admin.metrics_listen is not None:
-            wanted["admin.metrics_listen"] = settings.admin.metrics_listen, Wire()
         try:
-            opened = self._sockets.open(wanted)
+            opened = self._sockets.open(settings.listening)
         except ListenError as exc:
             raise SettingsError(str(exc)) from exc
-        descriptors = self._sockets.descriptors()
+        sockets = self._sockets.descriptors()
         for address in opened:
-            if address not in self._sockets.stored and self._notifier.store(name_of(address), [descriptors[address]]):
+            if address not in self._sockets.stored and self._notifier.store(name_of(address), [sockets[address]]):
                 self._sockets.stored.add(address)
 
     def _configure(self) -> None:
@@ -410,16 +293,5 @@ class Router:
             await asyncio.sleep(min(MEASURES_INTERVAL, alive_every))
             if self._clusters is not None:
                 self._clusters.show_all()
-            self._chronicle.look(self.report(), self.workers())
+            self._chronicle.look(self.overview.report(), self.overview.workers())
             self._notifier.alive()
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many open sockets as the system lets us: a session needs two, and the usual soft limit is 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _routes(settings: Settings) -> dict[str, Route]:
-    return {name: settings.route(name) for name in settings.routes}

@@ -18,7 +18,7 @@ from router.admin_settings import AdminSettings
 from router.cluster_settings import ClusterSettings
 from router.log_settings import LogSettings
 from router.route_settings import RouteSettings
-from router.routes import Route
+from router.routes import Route, Wire
 from srv import documents
 from srv.documents import Table, WrongError
 
@@ -61,11 +61,26 @@ class Settings(Table):
                 other = listening[route.listen]
                 raise WrongError(("routes", name, "listen"), f"{route.listen} is already the address of route {other}")
             listening[route.listen] = name
-        if self.admin.enabled and self.admin.listen in listening:
-            raise WrongError(
-                ("admin", "listen"), f"{self.admin.listen} is the address of route {listening[self.admin.listen]}"
-            )
+        wanted = {
+            "listen": self.admin.listen if self.admin.enabled else None,
+            "metrics_listen": self.admin.metrics_listen,
+        }
+        for key, address in wanted.items():
+            if address is not None and address in listening:
+                raise WrongError(("admin", key), f"{address} is the address of route {listening[address]}")
         return self
+
+    @property
+    def listening(self) -> dict[str, tuple[Listen, Wire]]:
+        """Every address that is listened on and how, by the option that says so."""
+        wanted: dict[str, tuple[Listen, Wire]] = {
+            f"routes.{name}.listen": (one.listen, one.wire) for name, one in self.routes.items()
+        }
+        if self.admin.enabled:
+            wanted["admin.listen"] = self.admin.listen, Wire()
+        if self.admin.metrics_listen is not None:
+            wanted["admin.metrics_listen"] = self.admin.metrics_listen, Wire()
+        return wanted
 
     def cluster_of(self, route: RouteSettings) -> str:
         """The name of the cluster a route leads to; empty where it has members of its own."""
@@ -80,6 +95,10 @@ class Settings(Table):
             topology_max_age=cluster.topology_max_age if cluster else 0.0,
             max_total_connections=self.max_total_connections,
         )
+
+    def all_routes(self) -> dict[str, Route]:
+        """The same of every route, by name."""
+        return {name: self.route(name) for name in self.routes}
 
 
 DEFAULT_ROUTES: Mapping[str, Mapping[str, object]] = {

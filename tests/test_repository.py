@@ -175,8 +175,10 @@ def test_a_wheel_has_the_packages_and_nothing_else(tmp_path: Path) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {"xproto/mysqlx.proto", "xproto/mysqlx_pb2.py", "xproto/mysqlx_pb2.pyi"} <= names
     assert [name for name in names if name.startswith(("tests/", *NOT_SHIPPED))] == []
-    modules = {str(path.relative_to(source)) for package in PACKAGES for path in (source / package).rglob("*.py")}
-    assert {name for name in modules if not name.startswith(NOT_SHIPPED)} <= names
+    ours = {str(path.relative_to(source)) for one in PACKAGES for path in (source / one).rglob("*") if path.is_file()}
+    shipped = {name for name in ours if not name.startswith(NOT_SHIPPED)}
+    assert shipped <= names
+    assert {Path(name).suffix for name in shipped} == {".py", ".pyi", ".typed", ".proto", ".html", ".css", ".js"}
 
 
 def test_make_help_lists_every_target() -> None:

@@ -18,6 +18,7 @@ import cluster.flavours
 import cluster.members
 import cluster.observations
 import cluster.topology
+import router.events
 import router.reports
 import router.service
 import router.sessions
@@ -43,6 +44,7 @@ STATES: tuple[type[Enum], ...] = (
     router.sessions.Phase,
     router.reports.WorkerState,
     router.service.Phase,
+    router.events.Kind,
 )
 MEMBER = re.compile(r"^    (?P<name>[A-Z_]+) = .*?(?:  # (?P<meaning>.*))?$")
 

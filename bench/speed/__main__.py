@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench.sandbox.errors import SandboxError
-from bench.speed import contest, plot, proxies, sessions, summary
+from bench.speed import contest, lag, plot, proxies, sessions, summary
 from bench.speed.cases import (
     IDLE,
     IDLE_BYTES,
     IDLE_REPEATS,
     IDLE_SESSIONS,
+    LAG,
+    LAG_ROUNDS,
     OURS,
+    QUICK_LAG_ROUNDS,
     QUICK_ROUNDS,
     QUICK_SECONDS,
     QUICK_THREADS,
@@ -36,6 +39,7 @@ from bench.speed.cases import (
     cases,
 )
 from bench.speed.ground import laid
+from bench.speed.lag import Lag
 from bench.speed.sessions import Idle
 
 OUT = Path("build") / "bench" / "speed"
@@ -47,26 +51,35 @@ class Report:
     def __init__(self, directory: Path, preface: list[str]) -> None:
         self.rounds: list[Round] = []
         self.idle: list[Idle] = []
+        self.lags: list[Lag] = []
         self._directory = directory
         self._preface = preface
         directory.mkdir(parents=True, exist_ok=True)
 
     def save(self) -> None:
         """Write everything."""
-        idle = sessions.idle_lines(self.idle, IDLE_BYTES, OURS)
         (self._directory / "rounds.json").write_text(summary.encode(self.rounds))
         (self._directory / "idle.json").write_text(json.dumps([asdict(one) for one in self.idle], indent=1) + "\n")
         document = summary.markdown(self.rounds, self._preface)
-        if idle:
-            document += "\n".join(["", "## Sessions that wait", "", *(f"- {line}" for line in idle), ""])
+        for title, lines in self._chapters():
+            document += "\n".join(["", f"## {title}", "", *(f"- {line}" for line in lines), ""])
         (self._directory / "speed.md").write_text(document)
         (self._directory / "speed.svg").write_text(plot.draw(self.rounds))
 
     def show(self) -> None:
         """Print everything."""
-        print("\n" + summary.terminal(self.rounds))
-        print("\n".join(sessions.idle_lines(self.idle, IDLE_BYTES, OURS)))
+        if self.rounds:
+            print("\n" + summary.terminal(self.rounds))
+        for _, lines in self._chapters():
+            print("\n".join(lines))
         print(f"written to {self._directory}")
+
+    def _chapters(self) -> list[tuple[str, list[str]]]:
+        chapters = [
+            ("Sessions that wait", sessions.idle_lines(self.idle, IDLE_BYTES, OURS)),
+            ("Answers while sessions come", lag.lag_lines(self.lags, OURS)),
+        ]
+        return [(title, lines) for title, lines in chapters if lines]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("bench: interrupted; what was measured is written", file=sys.stderr)
         return 130
     finally:
-        if report.rounds or report.idle:
+        if report.rounds or report.idle or report.lags:
             report.save()
             report.show()
     return 0
@@ -108,17 +121,23 @@ def _contest(
 
 
 def _sessions(args: argparse.Namespace, report: Report, variants: list[str], rounds: int, seconds: int) -> None:
-    opening, waiting = (not args.only or any(word in name for word in args.only) for name in (sessions.CASE, IDLE))
-    if not (opening or waiting):
+    opening, lagging, waiting = (
+        not args.only or any(word in name for word in args.only) for name in (sessions.CASE, LAG, IDLE)
+    )
+    if not (opening or lagging or waiting):
         return
-    with _directory() as name, sessions.null_ground(Path(name), _tell) as ground:
+    with _directory() as name, sessions.null_ground(Path(name)) as ground:
         if opening:
             for one in sessions.rounds_of(Path(name), ground, variants, rounds, seconds, _tell):
                 report.rounds.append(one)
+        if lagging:
+            turns = QUICK_LAG_ROUNDS if args.quick else LAG_ROUNDS
+            for each in lag.lags_of(Path(name), ground, variants, turns, seconds, _tell):
+                report.lags.append(each)
         if waiting:
-            count = sessions.most_sessions(IDLE_SESSIONS)
+            count = sessions.most_sessions(args.sessions)
             repeats = 1 if args.quick else IDLE_REPEATS
-            _tell(f"{IDLE}: {repeats} times {count}, the most that {IDLE_SESSIONS} wanted and the descriptors allow")
+            _tell(f"{IDLE}: {repeats} times {count}, the most that {args.sessions} wanted and the descriptors allow")
             for found in sessions.idle_of(Path(name), ground, variants, count, repeats):
                 report.idle.append(found)
 
@@ -146,10 +165,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="WORD",
-        help=f"cases with this in their name, such as point_select/plain, {sessions.CASE} or {IDLE} (repeatable)",
+        help=f"cases with this in their name, as point_select/plain, {sessions.CASE}, {LAG}, {IDLE} (repeatable)",
     )
     parser.add_argument(
         "--variants", type=lambda text: text.split(","), default=list(VARIANTS), help=f"of {','.join(VARIANTS)}"
+    )
+    parser.add_argument(
+        "--sessions", type=int, default=IDLE_SESSIONS, help="to hold while they wait (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, default=OUT, help=f"directory (default: {OUT})")
     return parser

@@ -28,6 +28,9 @@ call a query is such a session."""
 IDLE = "idle_sessions"
 IDLE_SESSIONS = 10_000
 IDLE_REPEATS = 3
+LAG = "loop_lag"
+LAG_RATE = 1_000  # new sessions a second
+LAG_ROUNDS, QUICK_LAG_ROUNDS = 5, 1
 
 
 class Workload(Enum):
@@ -120,6 +123,8 @@ TARGETS = (
 )
 IDLE_BYTES = 24 * 1024
 """The proxy's own memory for one session that waits: the most that is wanted."""
+LAG_SECONDS = 0.005
+"""What an answer may wait longer for new sessions, at the 99th percentile: the most that is wanted."""
 
 
 def cases(threads: Sequence[int] = THREADS, only: Sequence[str] = ()) -> list[Case]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,7 @@ from bench.sandbox.errors import SandboxError
 from bench.sandbox.sandbox import Sandbox
 from bench.sandbox.statements import run
 from bench.speed import metadata, sysbench, usage
-from bench.speed.proxies import can_be_static
-from bench.speed.proxy import HOST, LOAD_CORE, Address, Bootstrap, Discovery, Upstream, free_port
+from bench.speed.proxy import HOST, LOAD_CORE, Bootstrap, Discovery, Upstream, free_port
 
 GROUP_MEMBERS = 3
 DOMAIN = "speed.fairlead.test"
@@ -56,8 +55,7 @@ def laid(directory: Path, progress: Callable[[str], None], *, group: bool = Fals
     Raises:
         SandboxError: it cannot be had here; says why.
     """
-    if (os.cpu_count() or 1) < 2:
-        raise SandboxError("one core is too few: the proxy needs one to itself")
+    need_cores()
     PEERS.ensure(progress)
     with ExitStack() as stack:
         sandbox = Sandbox(directory / "s", members=GROUP_MEMBERS if group else 1, progress=progress)
@@ -74,11 +72,19 @@ def laid(directory: Path, progress: Callable[[str], None], *, group: bool = Fals
         sysbench.prepare(load, (member.host, member.port))
         for server in servers:
             usage.pin(server, (LOAD_CORE,))
-        records = [(one.name, (one.host, one.port), one.x_port) for one in sandbox.members]
-        found = group or not can_be_static()
-        discovery = publish(sandbox, records, directory / "records", stack) if found else None
+        discovery = _publish(sandbox, directory / "records", stack) if group else None
         bootstrap = _describe(sandbox) if group else None
         yield Ground(Upstream((member.host, member.port), discovery, bootstrap), directory, load, tuple(servers))
+
+
+def need_cores() -> None:
+    """Refuse to measure where the proxy and the load would share a core.
+
+    Raises:
+        SandboxError: they would.
+    """
+    if (os.cpu_count() or 1) < 2:
+        raise SandboxError("one core is too few: the proxy needs one to itself")
 
 
 def _write_load_files(sandbox: Sandbox, load: Path) -> None:
@@ -111,19 +117,13 @@ def _describe(sandbox: Sandbox) -> Bootstrap:
     return Bootstrap("bootstrap", password, *_issue(sandbox, HOST))
 
 
-def publish(
-    sandbox: Sandbox, members: Sequence[tuple[str, Address, int]], directory: Path, stack: ExitStack
-) -> Discovery:
-    """Publish SRV records for Fairlead, until the stack is unwound.
-
-    Args:
-        members: name, address and X port of each.
-    """
+def _publish(sandbox: Sandbox, directory: Path, stack: ExitStack) -> Discovery:
+    """Publish SRV records for Fairlead, until the stack is unwound."""
     probe = sandbox.accounts["probe"]
     resolver = f"{HOST}:{free_port()}"
     publisher = Children(directory)
     stack.callback(publisher.end)
-    named = [f"--member={name}={host}:{port}/{x_port}" for name, (host, port), x_port in members]
+    named = [f"--member={one.name}={one.host}:{one.port}/{one.x_port}" for one in sandbox.members]
     account = ["--probe-user", probe.user, "--probe-password-file", str(probe.password_file)]
     where = ["--domain", DOMAIN, "--listen", resolver]
     publisher.start("publisher", ["srv", "serve", *where, *named, "--listed-only", *account])

@@ -20,8 +20,7 @@ from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.server_root import ensure_root
 from bench.sandbox.servers import PRIVATE_HOME, SERVER_ID, PrivateRoot
 from bench.speed.cases import BOOTSTRAPPED, DIRECT, HAPROXY, OURS, OURS_TWICE, ROUTER
-from bench.speed.proxy import HOST, LOAD_CORE, PROXY_CORE, Address, Proxy, Upstream, free_port
-from router.settings import RouteSettings, Settings
+from bench.speed.proxy import HOST, LOAD_CORE, PROXY_CORE, Proxy, Upstream, free_port
 
 ROOM = 20_000  # sessions that a proxy is to allow: more than are ever opened here
 FOR_EVER = 31_536_000  # seconds: the longest that MySQL Router takes, for sessions that are meant to wait
@@ -38,20 +37,9 @@ BOOTSTRAP_OPTIONS = {
 BOOTSTRAP_PORTS = 5  # that it takes, the first for reading and writing
 
 
-def can_have_workers() -> bool:
-    """Whether Fairlead can be told to have several workers."""
-    return "workers" in Settings.model_fields
-
-
-def can_be_static() -> bool:
-    """Whether a route of Fairlead can be given its members' addresses."""
-    return "members" in RouteSettings.model_fields
-
-
 def available(*, group: bool = False) -> list[str]:
     """The variants that can be had now, before a lone server or a group."""
-    missing = {OURS_TWICE: not can_have_workers(), BOOTSTRAPPED: not group}
-    return [name for name in PROXIES if not missing.get(name, False)]
+    return [name for name in PROXIES if group or name != BOOTSTRAPPED]
 
 
 def start(name: str, directory: Path, upstream: Upstream) -> Proxy:
@@ -91,14 +79,11 @@ def _start_fairlead(name: str, directory: Path, upstream: Upstream, workers: int
 
 
 def fairlead_text(upstream: Upstream, port: int, admin: int, workers: int) -> str:
-    """Fairlead's configuration, as far as it has the options: the server's address given, or found by SRV records."""
-    static = upstream.discovery is None
-    if static and not can_be_static():
-        raise SandboxError("this Fairlead cannot be given a server's address: it needs SRV records and a probe account")
-    lines = ["drain_timeout = 0"]
-    if can_have_workers():
-        lines.append(f"workers = {workers}")
+    """Fairlead's configuration: a static route, or a cluster that is found by SRV records."""
+    lines = ["drain_timeout = 0", f"workers = {workers}"]
+    leads_to = f'members = ["{upstream.address[0]}:{upstream.address[1]}"]'
     if upstream.discovery is not None:
+        leads_to = 'destination = "PRIMARY"'
         found = upstream.discovery
         lines += [
             "[clusters.main]",
@@ -107,8 +92,7 @@ def fairlead_text(upstream: Upstream, port: int, admin: int, workers: int) -> st
             f'probe_user = "{found.probe_user}"',
             f'probe_password_file = "{found.probe_password_file}"',
         ]
-    lines += ["[routes.rw]", f'listen = "{HOST}:{port}"', 'protocol = "classic"']
-    lines.append(f'members = ["{upstream.address[0]}:{upstream.address[1]}"]' if static else 'destination = "PRIMARY"')
+    lines += ["[routes.rw]", f'listen = "{HOST}:{port}"', 'protocol = "classic"', leads_to]
     lines += ["[admin]", f'listen = "{HOST}:{admin}"']
     return "\n".join(lines) + "\n"
 
@@ -181,11 +165,6 @@ def mysqlrouter_text(upstream: Upstream, port: int) -> str:
         f"[{name}]\n" + "".join(f"{option} = {value}\n" for option, value in options.items())
         for name, options in sections.items()
     )
-
-
-def forward(directory: Path, address: Address) -> Proxy:
-    """Something that passes connections on to an address which greets nobody; it is up a moment later."""
-    return _haproxy(directory, Upstream(address))
 
 
 def _haproxy(directory: Path, upstream: Upstream) -> Proxy:

@@ -30,7 +30,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Where Fairlead learns of the server, while it cannot be given an address alone."""
+    """Where Fairlead learns of the server, as one of a group."""
 
     domain: str
     resolver: str

@@ -17,13 +17,11 @@ from pathlib import Path
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.processes import spawn
 from bench.sandbox.programs import need_program
-from bench.sandbox.sandbox import Sandbox
 from bench.speed import proxies, usage
 from bench.speed.cases import DIRECT, NEW_SESSIONS, OPENERS, Round, orders
-from bench.speed.ground import publish
+from bench.speed.ground import need_cores
 from bench.speed.null_server import BACKLOG
 from bench.speed.openers import HOLD, LOOP, Opener
-from bench.speed.proxies import can_be_static
 from bench.speed.proxy import HOST, LOAD_CORE, Proxy, Upstream
 
 HOLDERS = 4  # processes that hold sessions: each has descriptors for one end, a proxy needs them for two
@@ -57,28 +55,15 @@ class NullGround:
 
 
 @contextmanager
-def null_ground(directory: Path, progress: Callable[[str], None]) -> Iterator[NullGround]:
-    """Start the null server; with a member behind it that answers Fairlead's probes, while it needs that.
+def null_ground(directory: Path) -> Iterator[NullGround]:
+    """Start the null server.
 
     Raises:
-        SandboxError: something does not start.
+        SandboxError: it does not start, or cannot be measured against here.
     """
-    with ExitStack() as stack:
-        server = stack.enter_context(_null_server(directory))
-        if can_be_static():
-            yield NullGround(Upstream(server.address), tuple(usage.family(server.pid)))
-            return
-        sandbox = Sandbox(directory / "s", members=1, progress=progress)
-        stack.callback(sandbox.down, purge=True)
-        progress("starting a MySQL server, to answer probes alone")
-        sandbox.up()
-        [member] = sandbox.members
-        mysqld = int((sandbox.layout.member(member.name) / "mysqld.pid").read_text())
-        usage.pin(mysqld, (LOAD_CORE,))
-        probed = stack.enter_context(proxies.forward(directory / "x", (member.host, member.x_port)))
-        records = [(member.name, server.address, probed.address[1])]
-        discovery = publish(sandbox, records, directory / "records", stack)
-        yield NullGround(Upstream(server.address, discovery), (mysqld, *usage.family(server.pid)))
+    need_cores()
+    with _null_server(directory) as server:
+        yield NullGround(Upstream(server.address), tuple(usage.family(server.pid)))
 
 
 def _null_server(directory: Path) -> Proxy:

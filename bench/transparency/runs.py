@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
-from bench.demo.run import RW_PORT, Stage
-from bench.demo.stage import arrange, start_publisher, start_router
+from bench.demo.run import RW_PORT, START_TIMEOUT, DemoError, Stage
+from bench.demo.stage import arrange
 from bench.peers.environments import Progress
+from bench.sandbox.deadlines import wait_until
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.record import Mode
 from bench.sandbox.sandbox import Sandbox
@@ -25,7 +26,7 @@ from bench.transparency.suites import DATABASES, Suite, Target
 ACCOUNT = "root"  # the one that aiomysql's tests log in as
 # Seconds for one run of a whole suite: several times what it takes on two cores.
 RUN_TIMEOUT = 1800.0
-METRICS_TIMEOUT = 5.0
+HTTP_TIMEOUT = 5.0
 JOINED = re.compile(r"^fairlead_sessions_joined_total\{.*\} ([\d.]+)$", re.MULTILINE)
 # What a suite's directory has and its tests do not need.
 UNUSED = shutil.ignore_patterns("doc", "docs", "examples", "*.c", "*.egg-info")
@@ -41,9 +42,7 @@ class Bench:
 
     def joined(self) -> int:
         """How many sessions the router has joined to the server so far."""
-        opener = build_opener(ProxyHandler({}))
-        with opener.open(f"http://{self.stage.admin}/metrics", timeout=METRICS_TIMEOUT) as reply:
-            return sum(int(float(number)) for number in JOINED.findall(reply.read().decode()))
+        return sum(int(float(number)) for number in JOINED.findall(_read(self.stage, "/metrics")))
 
 
 @contextmanager
@@ -71,7 +70,7 @@ def standing(directory: Path, progress: Progress = lambda text: None) -> Iterato
         ):
             sandbox.sql(member.name, statement)
         stage = arrange(sandbox, directory)
-        start_route(stage)
+        start_route(stage, directory)
         direct = Target(member.host, member.port, ACCOUNT, password, str(sandbox.ca_file))
         yield Bench(stage, direct, replace(direct, host=stage.address, port=RW_PORT))
     finally:
@@ -80,10 +79,44 @@ def standing(directory: Path, progress: Progress = lambda text: None) -> Iterato
         sandbox.down(purge=True)
 
 
-def start_route(stage: Stage) -> None:
-    """Start a router with the one member behind port 6446: by SRV records of that one member."""
-    start_publisher(stage)
-    start_router(stage)
+def start_route(stage: Stage, directory: Path) -> None:
+    """Start a router with the one member behind port 6446, as a static route.
+
+    Raises:
+        DemoError: it is not ready in time.
+    """
+    [member] = stage.sandbox.members
+    config = directory / "router.toml"
+    config.write_text(
+        f"""
+[routes.rw]
+listen = "{stage.address}:{RW_PORT}"
+protocol = "classic"
+members = ["{member.host}:{member.port}"]
+
+[admin]
+listen = "{stage.admin}"
+"""
+    )
+    stage.children.start("router", ["router", "--config", str(config)])
+
+    def ready() -> bool:
+        if not stage.children.alive("router"):
+            raise DemoError(f"the router did not start; see {stage.children.log('router')}")
+        try:
+            _read(stage, "/readyz")
+        except OSError:
+            return False
+        return True
+
+    if not wait_until(ready, START_TIMEOUT):
+        raise DemoError(f"the router is not ready after {START_TIMEOUT:g} s; see {stage.children.log('router')}")
+
+
+def _read(stage: Stage, path: str) -> str:
+    """A page of the router's; an OSError where it says anything but 200, or nothing."""
+    with build_opener(ProxyHandler({})).open(f"http://{stage.admin}{path}", timeout=HTTP_TIMEOUT) as reply:
+        return str(reply.read().decode())
 
 
 def run_suite(suite: Suite, target: Target, work: Path, *, whole: bool) -> Outcomes:

@@ -104,8 +104,9 @@ def test_the_entry_point_says_the_version(config: dict[str, Any], run: Callable[
 def test_the_router_is_there_with_what_it_imports(run: Callable[..., str]) -> None:
     assert "--config" in run("fairlead", "router", "--help")
     imports = "import aiohttp, google.protobuf, prometheus_client, pydantic, uvloop, dns.resolver"
-    modules = "import router.service, srv.server, cluster.watch, xproto.session"
-    assert run("/opt/fairlead/bin/python", "-c", f"{imports}\n{modules}\nprint('whole')") == "whole\n"
+    modules = "import router.page, router.service, router.worker, srv.server, cluster.watch, xproto.session"
+    files = "router.page.load()"
+    assert run("/opt/fairlead/bin/python", "-c", f"{imports}\n{modules}\n{files}\nprint('whole')") == "whole\n"
 
 
 def test_its_user_can_change_nothing_of_it(config: dict[str, Any], run: Callable[..., str]) -> None:

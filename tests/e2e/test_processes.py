@@ -225,8 +225,8 @@ def test_a_killed_worker_takes_no_other_sessions_along(routed: Routed) -> None:
         alive = sum(works(one) for one in held)
         assert alive == other["sessions"]
         routed.connect().close()
-        after = routed.route()
-        assert after["accepted_total"] >= before["accepted_total"] + 1
+        # A report may be a tenth of a second old.
+        until(lambda: routed.route()["accepted_total"] > before["accepted_total"], "nothing that was counted is lost")
         assert f"worker {victim['serial']}: died" in routed.log
         assert took < 1.5, f"it took {took:.2f} s"
         print(f"another worker served after {took:.2f} s; memory of main {resident_bytes(routed.main) >> 20} MiB,")

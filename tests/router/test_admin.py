@@ -253,6 +253,10 @@ def test_a_reload_takes_renewed_certificates_and_credentials_or_nothing(run: Run
         certificate(pem, "third")
         said = await stand.refused("/api/v1/reload", "POST", {}, authorization=bearer(TOKEN[::-1]))
         assert "admin.listen cannot change by a reload" in said
+        events = (await stand.ask("/api/v1/events", authorization=bearer(TOKEN[::-1])))["events"]
+        told = [one["kind"] for one in events if one["kind"].startswith("reload")]
+        assert told == ["reloaded", "reload-refused", "reload-refused"]
+        assert "admin.listen cannot change" in events[-1]["text"]
 
     run(with_router(wanted, scenario, ca=believed))
 
@@ -311,14 +315,14 @@ def test_events_come_as_they_happen(run: Run, tmp_path: Path) -> None:
 def test_polling_costs_the_workers_little(run: Run, tmp_path: Path) -> None:
     async def scenario(stand: Stand) -> None:
         asked = 0
-        refresh = stand.router.refresh
+        refresh = stand.router.overview.refresh
 
         async def counted() -> None:
             nonlocal asked
             asked += 1
             await refresh()
 
-        stand.router.refresh = counted
+        stand.router.overview.refresh = counted
         began = asyncio.get_running_loop().time()
         async with aiohttp.ClientSession() as session:
 
@@ -371,7 +375,7 @@ def test_status_and_top(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert await asyncio.to_thread(main, ["status", *where]) == 0
         text = capsys.readouterr().out
         assert "cluster main: blind" in text
-        assert f"{stand.router.workers()[0].pid}  serving" in text
+        assert f"{stand.router.overview.workers()[0].pid}  serving" in text
         assert await asyncio.to_thread(main, ["status", "--json", *where]) == 0
         assert json.loads(capsys.readouterr().out).keys() == {"clusters", "routes", "workers"}
         assert await asyncio.to_thread(main, ["top", "--once", "--interval", "0.1", *where]) == 0

@@ -50,7 +50,7 @@ class Bench:
         self.crew.configure(Configure(orders, DRAIN), {at: self.sockets[at].fileno() for _, at in routes})
 
     def show(self, topology: Topology) -> None:
-        self.crew.show("main", topology)
+        self.crew.orders.show("main", topology)
 
     async def report(self, name: str = "test") -> RouteReport:
         await self.crew.refresh()

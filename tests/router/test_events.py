@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
@@ -75,13 +76,44 @@ def test_a_member_that_leaves_and_a_majority_that_is_gone() -> None:
     ]
 
 
+def writers(*names: str) -> Topology:
+    return topology(*(status(name, Role.PRIMARY, Role.PRIMARY if name in names else None) for name in "abc"))
+
+
+def test_the_time_without_a_primary_is_counted() -> None:
+    incidents = Incidents()
+    steps = [writers(), writers("a"), writers(), writers(), writers("b"), writers("c"), writers(), writers("c")]
+    for number, (old, new) in enumerate(pairwise(steps)):
+        incidents.tell(old, new, float(number))
+        assert incidents.lasting(number + 0.5) == {1: 0.5, 2: 1.5, 5: 0.5}.get(number, 0.0)
+    # From a to b after 2 s, from b to c at once, and c again after 1 s. The first primary ever is no failover.
+    assert (incidents.failovers.number, incidents.failovers.seconds) == (3, 3.0)
+
+
+def test_where_several_write_one_that_leaves_is_no_failover() -> None:
+    incidents = Incidents()
+    told = incidents.tell(writers("a", "b"), writers("b"), 1.0)
+    assert (incidents.failovers.number, incidents.lasting(9.0)) == (0, 0.0)
+    assert [one.kind for one in told] == [Kind.MEMBER]
+
+
+def test_failovers_of_a_cluster_are_counted_until_it_is_followed_no_more() -> None:
+    chronicle = Chronicle(Events())
+    for each in (BEFORE, BETWEEN, AFTER):
+        chronicle.see("main", each)
+    assert chronicle.incidents["main"].failovers.number == 1
+    chronicle.forget("main")
+    assert not chronicle.incidents
+
+
 def test_cut_sessions_are_counted_once() -> None:
     events = Events()
     chronicle = Chronicle(events)
     chronicle.look({"rw": RouteReport("rw", cut=2)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=2)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=3)}, [])
-    assert [event.more["count"] for event in events.after(0)] == [2, 1]
+    chronicle.look({"rw": RouteReport("rw", cut=3, ended={"hidden": 4, "idle": 9})}, [])
+    assert [event.more["count"] for event in events.after(0)] == [2, 1, 4]
 
 
 def fields(block: bytes) -> dict[str, str]:

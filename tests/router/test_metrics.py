@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.members import Role
 from cluster.server_status import ServerStatus
 from router.accounts import report_route
+from router.chronicle import Chronicle
+from router.clusters import Clusters
+from router.counts import SharedMemory
+from router.crew import Crew
+from router.events import Events
 from router.families import text_of
 from router.metrics import Metrics
+from router.overview import Overview
 from router.port import Port
 from router.reports import RouteReport, WorkerReport, WorkerState, combine
 from router.server_series import server_families
@@ -32,11 +40,12 @@ def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     }
 
 
-class OfOnePort(Router):
-    """A router whose one worker is this process."""
+class OfOnePort(Overview):
+    """What there is to see of a router whose one worker is this process."""
 
-    def __init__(self, port: Port) -> None:
-        super().__init__(parse({"clusters": {"main": {"srv": "db.test"}}, "admin": {"enabled": False}}), {})
+    def __init__(self, port: Port, memory: SharedMemory, tasks: asyncio.TaskGroup) -> None:
+        crew, clusters = Crew(memory, {}, lambda _, __: None), Clusters(tasks, lambda _, __: None)
+        super().__init__(crew, clusters, Chronicle(Events()), lambda: [port.route.name])
         self._port = port
 
     def workers(self) -> list[WorkerReport]:
@@ -47,12 +56,22 @@ class OfOnePort(Router):
         return combine(self.workers()[0].routes)
 
 
+@asynccontextmanager
+async def watched(port: Port) -> AsyncIterator[Router]:
+    router = Router(parse({"clusters": {"main": {"srv": "db.test"}}, "admin": {"enabled": False}}), {})
+    memory = SharedMemory.make()
+    try:
+        router.overview = OfOnePort(port, memory, port.tasks)
+        yield router
+    finally:
+        memory.close()
+
+
 def test_a_live_session_is_in_the_metrics(run: Run) -> None:
     async def scenario() -> None:
         cluster = Cluster()
-        async with member() as one, listening(cluster, route()) as listener:
+        async with member() as one, listening(cluster, route()) as listener, watched(listener.port) as router:
             cluster.set((one, Role.PRIMARY))
-            router = OfOnePort(listener.port)
             reader, writer = await asyncio.open_connection(listener.endpoint.host, listener.endpoint.port)
             assert await reader.readexactly(6) == b"hello "
             writer.write(b"x" * 1000)

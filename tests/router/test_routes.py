@@ -10,6 +10,7 @@ import pytest
 
 from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
+from router.promotions import Promotions
 from router.refusals import Refusal, classic_error_packet, encode
 from router.routes import may_stay, pick, shares_of, static_topology
 from router.strategies import Draw
@@ -167,6 +168,18 @@ MOVED = replace(A, classic=Endpoint("10.0.0.99", 3306))
 )
 def test_who_may_stay(snapshot: Topology, writes: bool, reads: bool) -> None:
     assert (may_stay(snapshot, RW, A), may_stay(snapshot, RO, A)) == (writes, reads)
+
+
+def test_who_was_promoted() -> None:
+    promotions = Promotions(topology((A, Role.PRIMARY), (B, Role.SECONDARY)))
+    unseen = topology((A, Role.PRIMARY), (B, Role.PRIMARY))
+    lost = replace(unseen, members=tuple(replace(one, role=Role.UNKNOWN) for one in unseen.members))
+    assert promotions.see(lost) == frozenset()
+    assert promotions.see(topology((A, Role.PRIMARY), (B, Role.SECONDARY))) == frozenset(), "nor one that comes back"
+    promotions.see(lost)
+    assert promotions.see(topology((A, Role.SECONDARY), (B, Role.PRIMARY))) == {B.name}
+    assert promotions.see(topology((A, Role.SECONDARY))) == frozenset()
+    assert promotions.see(topology((A, Role.PRIMARY), (B, Role.PRIMARY))) == {A.name}, "of a newcomer nothing is known"
 
 
 def test_refusals_are_what_each_protocol_reads() -> None:

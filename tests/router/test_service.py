@@ -53,8 +53,8 @@ def get(chosen: Settings, path: str) -> tuple[int, str]:
 async def until_parked(router: Router) -> None:
     """Wait until one session is parked, as a worker tells."""
     async with asyncio.timeout(10):
-        while router.report()["rw"].parked_now != 1:
-            await router.refresh()
+        while router.overview.report()["rw"].parked_now != 1:
+            await router.overview.refresh()
 
 
 def test_what_a_router_says_of_itself_and_how_it_ends(run: Run) -> None:
@@ -178,18 +178,18 @@ def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monke
         router = Router(chosen, {}, reread=lambda: (chosen, {}))
         task = asyncio.create_task(router.run())
         await until(lambda: router.phase is Phase.SERVING, "it serves")
-        pids = [worker.pid for worker in router.workers()]
+        pids = [worker.pid for worker in router.overview.workers()]
         with pytest.raises(SettingsError, match="the program cannot be run: Exec format error"):
             await router.hand_over()
         listen = chosen.routes["rw"].listen
         assert isinstance(listen, Endpoint)
         _, writer = await asyncio.open_connection(listen.host, listen.port)
         await until_parked(router)
-        assert [worker.pid for worker in router.workers()] == pids
+        assert [worker.pid for worker in router.overview.workers()] == pids
         changed = chosen.model_copy(update={"drain_timeout": 0.1, "workers": 2})
         router._reread = lambda: (changed, {})
         assert (await router.reload()).lines() == ["workers 1 -> 2", "drain_timeout 5.0 -> 0.1"]
-        await until(lambda: len(router.workers()) == 2, "there are two")
+        await until(lambda: len(router.overview.workers()) == 2, "there are two")
         writer.close()
         router.stop()
         await task

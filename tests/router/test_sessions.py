@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -177,6 +178,26 @@ def test_a_promoted_members_readers_stay_and_a_lost_ones_are_cut(run: Run) -> No
             cluster.set((a, None))
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await reader.readexactly(1)
+
+    run(scenario())
+
+
+def test_a_promoted_members_readers_are_cut_where_the_route_says_so(run: Run) -> None:
+    async def scenario() -> None:
+        cluster = Cluster()
+        wary = replace(route(Destination.SECONDARY, fallback_to_primary=True), leaves_promoted=True)
+        async with Clients() as clients, member("a") as a, listening(cluster, wary) as listener:
+            cluster.set((a, P))
+            reader, writer = await clients.connect(listener.endpoint)
+            await reader.readexactly(6)
+            for role in (P, S):  # a primary that stood in for the readers was not promoted
+                cluster.set((a, role))
+                writer.write(b"still here")
+                assert await reader.readexactly(10) == b"still here"
+            cluster.set((a, P))
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(1)
+            assert listener.port.tally.cut == 1
 
     run(scenario())
 

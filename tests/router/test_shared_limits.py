@@ -68,12 +68,12 @@ def test_a_host_is_blocked_for_what_it_did_to_all_workers(run: Run) -> None:
                 assert hand.serving
             hung_up = 0
             async with asyncio.timeout(20):
-                while not bench.crew.blocks.stand("test")[0]:
+                while not bench.crew.orders.blocks.stand("test")[0]:
                     said, writer = await attempt(clients, at, ELSEWHERE)
                     hung_up += said == b"hello "
                     writer.close()
                     await asyncio.sleep(0.02)
-            assert bench.crew.blocks.stand("test") == (("192.0.2.7",), False)
+            assert bench.crew.orders.blocks.stand("test") == (("192.0.2.7",), False)
             assert hung_up >= 6
             await bench.report()  # what was told before it has been heard by all
             for _ in range(8):
@@ -87,7 +87,7 @@ def test_a_host_is_blocked_for_what_it_did_to_all_workers(run: Run) -> None:
             await bench.report()
             for _ in range(4):
                 assert error_of((await attempt(clients, at, ELSEWHERE))[0])[0] == 1129, "new workers know"
-            assert bench.crew.reset_hosts("test", "192.0.2.7") == ("192.0.2.7",)
+            assert bench.crew.orders.reset_hosts("test", "192.0.2.7") == ("192.0.2.7",)
             await bench.report()
             said, writer = await attempt(clients, at, ELSEWHERE)
             assert said == b"hello "
@@ -106,7 +106,7 @@ def test_a_member_is_left_by_all_workers(run: Run) -> None:
             await bench.report()
             clients = [await Client.open(at) for _ in range(12)]
             assert (await bench.report()).attached.get("a", 0) > 0
-            bench.crew.set_member_modes("main", {"a": Leave(0.0, "hidden")})
+            bench.crew.orders.set_member_modes("main", {"a": Leave(0.0, "hidden")})
             async with asyncio.timeout(5):
                 while (await bench.report()).attached.get("a", 0):
                     pass

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.sandbox.errors import SandboxError
 from bench.speed import proxies, usage
-from bench.speed.cases import OURS, ROUTER
+from bench.speed.cases import DIRECT, LAG_SECONDS, OURS, ROUTER
+from bench.speed.lag import Lag, lag_lines
 from bench.speed.null_server import COM_PING, GREETING, LOGIN_OK, PING_OK
 from bench.speed.openers import log_in, log_out, loop
 from bench.speed.proxy import Discovery, Upstream, free_port, greets
@@ -29,12 +29,8 @@ def test_our_configuration_is_valid() -> None:
     assert [str(route.listen).rpartition(":")[2] for route in parsed.routes.values()] == ["1234"]
 
 
-def test_a_server_is_found_where_it_cannot_be_named() -> None:
+def test_a_server_by_itself_is_named() -> None:
     named = Upstream(UPSTREAM.address)
-    if not proxies.can_be_static():
-        with pytest.raises(SandboxError, match="SRV records"):
-            proxies.fairlead_text(named, 1234, 1235, 1)
-        return
     parsed = settings.parse(tomllib.loads(proxies.fairlead_text(named, 1234, 1235, 1)))
     assert [str(member) for route in parsed.routes.values() for member in dict(route)["members"]] == ["10.0.0.7:3306"]
 
@@ -103,6 +99,18 @@ def test_sessions_that_wait() -> None:
     [missed] = idle_lines([Idle(OURS, 100, 25 * 1024, 0, 8192)], 24 * 1024, OURS)
     assert missed.endswith("MISSED")
     assert 100 <= most_sessions(10_000) <= 10_000
+
+
+def test_answers_while_sessions_come() -> None:
+    well = Lag(OURS, [0.001] * 100, [0.0005] * 100, [0.002] * 10)
+    direct = Lag(DIRECT, [0.0005] * 100, [0.0005] * 100, [0.001] * 10)
+    ours, straight = lag_lines([well, direct], OURS)
+    assert "1.00 ms (median)" in ours
+    assert ours.endswith("in the worst round: 0.50 ms; below 5 ms: met")
+    assert "beyond" not in straight
+    held = Lag(OURS, [0.001] * 98 + [LAG_SECONDS + 0.001] * 2, [0.0005] * 100, [0.002] * 10)
+    [missed] = lag_lines([well, held], OURS)
+    assert missed.endswith("MISSED")
 
 
 def test_quiet_is_waited_for() -> None:
