@@ -21,6 +21,7 @@ HERE := cd '$(ROOT)' &&
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MINUTES ?= 30
 # `make lock UPGRADE=1` moves to the newest versions; without it a lock changes only where the project asks for it.
 UPGRADE ?=
 
@@ -88,6 +89,14 @@ locust: venv ## writers, readers and the CQRS sample under Locust, with Promethe
 .PHONY: bench
 bench: venv ## the router's speed beside MySQL Router and HAProxy, in paired rounds (BENCH_ARGS=…, such as --quick)
 	@$(HERE) exec $(BIN)/python -m bench.speed $(BENCH_ARGS)
+
+.PHONY: bench-short
+bench-short: venv ## a hundred thousand short connections: memory, descriptors and time that they leave (BENCH_ARGS=…)
+	@$(HERE) exec $(BIN)/python -m bench.figures.short_connections $(BENCH_ARGS)
+
+.PHONY: soak
+soak: venv ## 30 minutes of load with kills, cuts, freezes, reloads and upgrades, and an account of it (MINUTES=…)
+	@$(HERE) MINUTES='$(MINUTES)' exec $(BIN)/python -m bench.soak $(BENCH_ARGS)
 
 .PHONY: bench-connections
 bench-connections: venv ## new connections a second, and how long the event loop is held by them (BENCH_ARGS=…)

@@ -24,6 +24,7 @@ def report_route(port: Port, *, listening: bool) -> RouteReport:
         name=port.route.name,
         started=tally.started,
         refused=dict(tally.refused),
+        abandoned=tally.abandoned,
         parked=tally.parked,
         parked_seconds=tally.parked_seconds,
         cut=tally.cut,

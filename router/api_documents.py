@@ -60,8 +60,11 @@ ROUTE: Shape = {
     "parked": int,
     "by_member": By(int),
     "accepted_total": int,
+    "joined_total": int,
     "refused_total": int,
+    "abandoned_total": int,
     "cut_total": int,
+    "ended_total": By(int),
     "bytes_in_total": int,
     "bytes_out_total": int,
 }
@@ -83,6 +86,7 @@ WORKER: Shape = {
     "sessions": int,
     "loop_lag_seconds": float,
     "resident_bytes": int,
+    "tasks": int,
 }
 EVENT: Shape = Open({"id": int, "time": str, "kind": str, "cluster": Maybe(str), "text": str})
 
@@ -152,8 +156,11 @@ def describe_route(report: RouteReport, **settled: str) -> dict[str, Any]:
         "parked": report.parked_now,
         "by_member": dict(report.attached),
         "accepted_total": report.started,
+        "joined_total": sum(report.joined.values()),
         "refused_total": sum(report.refused.values()),
+        "abandoned_total": report.abandoned,
         "cut_total": report.cut,
+        "ended_total": dict(report.ended),
         "bytes_in_total": report.bytes_in,
         "bytes_out_total": report.bytes_out,
     }
@@ -183,6 +190,7 @@ def describe_worker(worker: WorkerReport, now: float) -> dict[str, Any]:
         "sessions": worker.sessions,
         "loop_lag_seconds": round(worker.lag, 6),
         "resident_bytes": worker.resident,
+        "tasks": worker.tasks,
     }
 
 

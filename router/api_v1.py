@@ -5,7 +5,9 @@ Owns what may be asked and done. Must not know HTTP: what is asked comes in as `
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -93,9 +95,9 @@ class Api:
                 "GET",
                 f"{BASE}/workers",
                 "listWorkers",
-                "The worker processes.",
+                "The worker processes, and the main process that runs them.",
                 self._workers,
-                {"workers": [shapes.WORKER]},
+                {"workers": [shapes.WORKER], "main": {"pid": int, "tasks": int}},
             ),
             Operation(
                 "GET",
@@ -212,7 +214,8 @@ class Api:
 
     async def _workers(self, _: Asked) -> Any:
         workers, now = await self._reports.workers(), time.monotonic()
-        return {"workers": [shapes.describe_worker(worker, now) for worker in workers]}
+        main = {"pid": os.getpid(), "tasks": len(asyncio.all_tasks())}
+        return {"workers": [shapes.describe_worker(worker, now) for worker in workers], "main": main}
 
     async def _blocked(self, _: Asked) -> Any:
         routes = self._router.routes

@@ -46,6 +46,7 @@ OF_WORKERS: Sequence[tuple[str, str, Callable[[WorkerReport], float]]] = (
 )
 COUNTERS: Sequence[tuple[str, str, Callable[[RouteReport], float]]] = (
     ("sessions_accepted", "Connections accepted.", lambda route: route.started),
+    ("sessions_abandoned", "Sessions whose client left before they had a member.", lambda route: route.abandoned),
     (
         "sessions_cut",
         "Sessions ended because their member was demoted or lost, or the router ended.",

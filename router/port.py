@@ -37,6 +37,7 @@ class Tally:
     """What a route has counted since the router started."""
 
     __slots__ = (
+        "abandoned",
         "bytes_in",
         "bytes_out",
         "connect_seconds",
@@ -54,6 +55,7 @@ class Tally:
     def __init__(self) -> None:
         self.started = 0  # sessions accepted
         self.refused: dict[int, int] = {}  # sessions answered with an error, by its code
+        self.abandoned = 0  # sessions whose client left before they had a member
         self.parked = 0  # sessions that had to wait
         self.parked_seconds = 0.0  # the time they waited, summed
         self.cut = 0  # sessions ended because their member was demoted or lost

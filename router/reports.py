@@ -34,6 +34,7 @@ class RouteReport:
     name: str
     started: int = field(default=0, metadata=COUNTER)  # sessions accepted
     refused: Mapping[int, int] = field(default_factory=dict, metadata=COUNTER)  # by the error's code
+    abandoned: int = field(default=0, metadata=COUNTER)  # sessions whose client left before they had a member
     parked: int = field(default=0, metadata=COUNTER)  # sessions that had to wait
     parked_seconds: float = field(default=0.0, metadata=COUNTER)  # of those that wait no more
     cut: int = field(default=0, metadata=COUNTER)  # sessions ended because their member was demoted or lost
@@ -70,7 +71,7 @@ class WorkerReport:
     """One worker process as it stands.
 
     `lag` is the longest that its event loop came late since the report before (seconds), `resident` its memory (bytes),
-    `cut_at_end` the sessions that were left when its time was over.
+    `tasks` those of its event loop, `cut_at_end` the sessions that were left when its time was over.
     """
 
     serial: int
@@ -79,6 +80,7 @@ class WorkerReport:
     state: WorkerState
     lag: float = 0.0
     resident: int = 0
+    tasks: int = 0
     cut_at_end: int = 0
     routes: tuple[RouteReport, ...] = ()
 

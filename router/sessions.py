@@ -188,6 +188,8 @@ class Session:
             self.port.dial_failed(Candidate(member, endpoint), why)
         end.peer = None
         end.abort()
+        ended = self.port.tally.ended  # it had a member, and is refused all the same: both are counted
+        ended["silent member"] = ended.get("silent member", 0) + 1
         self._refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
 
     def _abort(self) -> None:
@@ -216,6 +218,8 @@ class Session:
         self.port.tally.bytes_out += self.bytes_out
         if told:
             return
+        if self.member is None:
+            self.port.tally.abandoned += 1
         by_member = self._member_end is not None and self._member_end.ended_first
         # Clients end their sessions themselves; where the member does, somebody will ask why.
         level = logging.INFO if by_member else logging.DEBUG

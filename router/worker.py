@@ -264,6 +264,7 @@ class Worker:
             state=self.state,
             lag=self._lag,
             resident=_resident(),
+            tasks=len(asyncio.all_tasks()),
             cut_at_end=self._cut_at_end,
             routes=self._ports.report(),
         )

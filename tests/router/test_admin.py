@@ -377,7 +377,7 @@ def test_status_and_top(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert "cluster main: blind" in text
         assert f"{stand.router.overview.workers()[0].pid}  serving" in text
         assert await asyncio.to_thread(main, ["status", "--json", *where]) == 0
-        assert json.loads(capsys.readouterr().out).keys() == {"clusters", "routes", "workers"}
+        assert json.loads(capsys.readouterr().out).keys() == {"clusters", "main", "routes", "workers"}
         assert await asyncio.to_thread(main, ["top", "--once", "--interval", "0.1", *where]) == 0
         assert capsys.readouterr().out.startswith("fairlead: 0 sessions, 0 parked, 0.0 new/s")
         os.environ["FAIRLEAD_ADMIN_TOKEN"] = "0" * 16

@@ -182,7 +182,10 @@ def test_a_member_that_never_speaks_costs_a_bounded_time_and_goes_into_quarantin
                 reader, _ = await clients.connect(listener.endpoint)
                 assert await reader.readexactly(6) == b"hello "
             assert list(listener.port.quarantine.held) == ["mute"], "it accepts, and that is not enough"
-            assert listener.port.tally.dial_failures == {"mute": 1}
+            tally = listener.port.tally
+            assert tally.dial_failures == {"mute": 1}
+            assert tally.ended == {"silent member": 1}
+            assert tally.started + tally.ended["silent member"] == sum(tally.joined.values()) + tally.refused[2003]
 
     run(scenario())
 

@@ -90,6 +90,23 @@ def test_a_parked_session_is_answered_within_its_deadline(run: Run) -> None:
     run(scenario())
 
 
+def test_a_client_that_leaves_before_it_has_a_member_is_counted_as_such(run: Run) -> None:
+    async def scenario() -> None:
+        cluster = Cluster()
+        async with Clients() as clients, listening(cluster, route(parking_limit=1)) as listener:
+            tally = listener.port.tally
+            _, writer = await clients.connect(listener.endpoint)
+            await until(lambda: listener.port.parked_now == 1, "it is parked")
+            refused, other = await clients.connect(listener.endpoint)
+            error_of(await refused.read())
+            other.close()
+            writer.close()
+            await until(lambda: not listener.port.sessions, "both are accounted for")
+            assert (tally.started, tally.abandoned, tally.refused, tally.joined) == (2, 1, {1040: 1}, {})
+
+    run(scenario())
+
+
 def test_an_x_client_gets_an_x_error_though_it_speaks_first(run: Run) -> None:
     async def scenario() -> None:
         cluster = Cluster()
