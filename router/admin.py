@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from router import page
 from router.admin_access import Asking, Credentials, deny
-from router.admin_doors import CrowdedError, Doors, read_credentials
+from router.admin_doors import CrowdedError, Doors, Tries, read_credentials
 from router.admin_reports import Reports
 from router.admin_settings import AdminSettings
 from router.admin_tls import Certificate, make_context
@@ -41,7 +41,8 @@ BODY_LIMIT = 64 * 1024  # bytes of a request's body: what is asked for is a few 
 STREAMS = 100  # event streams at once; each costs a connection and what its reader does not read
 STREAM_PATIENCE = 10.0  # seconds for a reader of events to take what is sent; one that does not is left behind
 OPEN_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
-"""Paths that never need a credential: probes have none, and they tell no more than numbers."""
+"""Paths that never need a credential, whatever `Host` they are asked by: probes and scrapers have none. They tell
+numbers, and the names of clusters, members and routes; nothing of clients, sessions or the configuration."""
 
 
 class _OneLine(logging.Filter):
@@ -77,7 +78,8 @@ class Admin:
         self._metrics = Metrics(router)
         self._page = page.load()
         self._runners: list[web.AppRunner] = []
-        self._doors = Doors(AdminSettings(), Credentials())
+        self._tries = Tries()
+        self._doors = Doors(AdminSettings(), Credentials(), self._tries)
         self._tls = Certificate()
         self._scheme = "http"
         self._streams = 0
@@ -92,7 +94,7 @@ class Admin:
         """
         if not admin.enabled:
             return lambda: None
-        doors = Doors(admin, read_credentials(admin))
+        doors = Doors(admin, read_credentials(admin), self._tries)
         # A certificate of our own making stays the same for as long as we live.
         keeps = admin.self_signed and self._tls.current is not None
         context = None if keeps or not admin.tls else make_context(admin)
@@ -120,6 +122,7 @@ class Admin:
         """End the listeners and their connections."""
         for runner in self._runners:
             await runner.cleanup()
+        self._tries.close()
 
     def _pages(self) -> list[web.RouteDef]:
         return [

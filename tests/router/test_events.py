@@ -138,6 +138,10 @@ def test_a_stream_goes_on_where_it_broke_off(run: Run) -> None:
         other = stream_events(events, "deadbeef:99", None)
         await anext(other)
         assert json.loads(fields(await anext(other))["data"])["text"] == "one"
+        endless = stream_events(events, f"{events.instance}:{'9' * 5000}", None)
+        await anext(endless)
+        assert json.loads(fields(await anext(endless))["data"])["text"] == "one"
+        await endless.aclose()
         await again.aclose()
         await other.aclose()
         assert not events._told
