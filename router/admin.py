@@ -40,6 +40,7 @@ CLOSE_PATIENCE = 1.0  # seconds for requests under way when the router ends: nob
 BODY_LIMIT = 64 * 1024  # bytes of a request's body: what is asked for is a few names
 STREAMS = 100  # event streams at once; each costs a connection and what its reader does not read
 STREAM_PATIENCE = 10.0  # seconds for a reader of events to take what is sent; one that does not is left behind
+PATH_TOLD = 200  # characters of a path in the log and in problems
 OPEN_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
 """Paths that never need a credential, whatever `Host` they are asked by: probes and scrapers have none. They tell
 numbers, and the names of clusters, members and routes; nothing of clients, sessions or the configuration."""
@@ -51,17 +52,18 @@ class _OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, HttpProcessingError):
-            return record.levelno > logging.DEBUG
+            return record.levelno > logging.DEBUG and log.isEnabledFor(record.levelno)
         record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         client = record.args[0] if isinstance(record.args, tuple) and record.args else "unknown"
         record.msg, record.args = "admin: closed, client %s sent what is not HTTP: %s", (client, type(error).__name__)
         record.exc_info = record.exc_text = None
-        return True
+        return log.isEnabledFor(record.levelno)
 
 
 log = logging.getLogger("fairlead.admin")
-log.setLevel(logging.DEBUG)  # where aiohttp tells of some of it
-log.addFilter(_OneLine())
+library_log = logging.getLogger("fairlead.admin.http")
+library_log.setLevel(logging.DEBUG)  # where aiohttp tells of some of it; the filter keeps to what is wanted
+library_log.addFilter(_OneLine())
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 """Whose credential the request under way has."""
@@ -144,7 +146,7 @@ class Admin:
         runner = web.AppRunner(
             app,
             access_log=None,
-            logger=log,
+            logger=library_log,
             handle_signals=False,
             handler_cancellation=True,
             shutdown_timeout=CLOSE_PATIENCE,
@@ -168,7 +170,8 @@ class Admin:
         except web.HTTPException as error:
             if request.path in OPEN_PATHS or error.status < 400:
                 raise
-            words = {404: f"there is no {request.path[:200]}", 405: f"{request.method} is not for {request.path[:200]}"}
+            path = request.path[:PATH_TOLD]
+            words = {404: f"there is no {path}", 405: f"{request.method} is not for {path}"}
             problem = _problem(error.status, words.get(error.status, error.reason))
             if "Allow" in error.headers:
                 problem.headers["Allow"] = error.headers["Allow"]
@@ -176,7 +179,7 @@ class Admin:
         except ConnectionError:
             raise
         except Exception:  # a fault in one answer must not look like another's, and nobody is shown a trace
-            log.exception("admin: %s %s failed by a fault of the router", request.method, request.path)
+            log.exception("admin: %s %s failed by a fault of the router", request.method, _path(request))
             return _problem(500, "a fault of the router; its log says more")
 
     async def _admit(self, request: web.Request) -> None:
@@ -199,7 +202,7 @@ class Admin:
         if denial is not None:
             if authorization or request.method not in ("GET", "HEAD"):
                 words = "admin: %s %s denied, client %s: %s"
-                log.warning(words, request.method, request.path[:200], request.remote, denial.words)
+                log.warning(words, request.method, _path(request), request.remote, denial.words)
             raise ProblemError(denial.status, denial.words)
         CALLER.set(caller or "")
 
@@ -247,6 +250,11 @@ class Admin:
     async def _get_readyz(self, _: web.Request) -> web.Response:
         missing = self._router.not_ready_because()
         return web.Response(text=f"{missing or 'ready'}\n", status=503 if missing else 200)
+
+
+def _path(request: web.Request) -> str:
+    """What was asked for, as it came and bounded: decoded, it may hold anything."""
+    return request.raw_path[:PATH_TOLD]
 
 
 NOT_KEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
