@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router import logs
+from router import admin, logs
 from router.log_lines import Format, fields_of
 from router.repeats import WINDOW, Repeats
 from tests.router.fakes import until
@@ -105,6 +106,26 @@ def test_nobody_writes_a_line_of_his_own_into_the_log(told: Told) -> None:
     assert first.endswith("ERROR   a fault")
     assert any("ValueError: /x" in line for line in trace)
     assert all(line.startswith("  ") and line.isprintable() for line in trace)
+
+
+def test_the_level_that_is_wanted_is_that_of_the_http_listener_too(told: Told) -> None:
+    def say() -> None:
+        admin.log.warning("admin: POST /x denied")
+        admin.library_log.debug("what aiohttp says besides")
+        try:
+            raise HttpProcessingError(message="odd")
+        except HttpProcessingError:
+            admin.library_log.debug("Error handling request from %s", "192.0.2.1", exc_info=True)
+
+    logs.start("ERROR")
+    say()
+    assert told.lines() == []
+    logs.start("INFO")
+    say()
+    assert [line.partition("WARNING ")[2] for line in told.lines()] == [
+        "admin: POST /x denied",
+        "admin: closed, client 192.0.2.1 sent what is not HTTP: HttpProcessingError",
+    ]
 
 
 def test_json_is_ascii_and_one_line_whatever_it_tells(told: Told) -> None:
