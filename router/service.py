@@ -145,6 +145,7 @@ class Router:
                 self._chronicle.forget(name)
             self._configure()
             self._crew.man(settings.workers)
+            self._look()
             renew_admin()
             self._close_sockets(left)
             self.events.publish(Kind.RELOADED, f"reloaded: {'; '.join(changes.lines()) or 'nothing is different'}")
@@ -178,6 +179,7 @@ class Router:
                 topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
                 modes=crew.orders.all_modes(),
                 blocked={name: self.overview.blocked_hosts(name) for name in self.routes},
+                outages=self._chronicle.outages,
             )
             try:
                 hand_over(legacy)
@@ -226,6 +228,8 @@ class Router:
                 self._clusters = Clusters(tasks, self._show)
                 if legacy is not None:
                     crew.adopt(legacy.hands)
+                    outages = {name: one for name, one in legacy.outages.items() if name in self.settings.clusters}
+                    self._chronicle.adopt(outages, crew.reports())
                     for modes in legacy.modes:
                         crew.orders.set_member_modes(modes.cluster, modes.modes)
                     crew.orders.blocks.remember(legacy.blocked)
@@ -318,9 +322,14 @@ class Router:
 
     async def _beat(self) -> None:
         alive_every = self._notifier.watchdog or MEASURES_INTERVAL
+        self._look()
         while True:
             await asyncio.sleep(min(MEASURES_INTERVAL, alive_every))
             if self._clusters is not None:
                 self._clusters.show_all()
-            self._chronicle.look(self.overview.report(), self.overview.workers())
+            self._look()
             self._notifier.alive()
+
+    def _look(self) -> None:
+        """Write down what workers report; a route's first look, which is when it is new, is what later ones go from."""
+        self._chronicle.look(self.overview.report(), self.overview.workers())
