@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from router import api_documents as shapes
+from router.admin_reports import SESSIONS_SHOWN
 from router.api_description import write_openapi
 from router.api_events import stream_events
 from router.api_operations import Asked, By, Maybe, Open, Operation, ProblemError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("fairlead.admin")
 
 BASE = "/api/v1"
-SESSIONS_SHOWN = 1000  # sessions in one document: enough for a person, bounded for a router with 10,000
 NO_SUCH: Sequence[int] = (404,)
 MODES: Mapping[str, tuple[str | None, str]] = {
     "drain": ("drained", "gets no new sessions; those that it has live on, or are ended within `end_within` seconds"),
@@ -279,20 +279,30 @@ class Api:
         watchers = self._router.overview.watchers
         if cluster and cluster not in watchers:
             raise ProblemError(404, f"there is no cluster {cluster[:50]}; there are {', '.join(watchers)}")
-        names = [
-            (one, status.member.name)
-            for one, watcher in watchers.items()
-            if cluster in ("", one)
-            for status in watcher.watch.topology.members
-        ]
+        names = [pair for pair in self._members() if cluster in ("", pair[0])]
         exact = [pair for pair in names if pair[1] == name]
-        found = exact or [pair for pair in names if pair[1].partition(".")[0] == name]
+        found = exact or [pair for pair in names if pair[0] and pair[1].partition(".")[0] == name]
         if not found:
             raise ProblemError(404, f"there is no member {name[:100]}; there are {', '.join(m for _, m in names)}")
         if len(found) > 1:
-            which = ", ".join(f"{member} of {one}" for one, member in found)
+            which = ", ".join(f"{member} of {one or 'a list'}" for one, member in found)
             raise ProblemError(409, f"{name} may be {which}: give the whole name, and the cluster in the body")
         return found[0]
+
+    def _members(self) -> list[tuple[str, str]]:
+        """Cluster and name of every member; the cluster of one that a route itself lists is empty.
+
+        One that was drained is put back by its name even where DNS has it no more.
+        """
+        overview = self._router.overview
+        seen = [
+            (one, status.member.name)
+            for one, each in overview.watchers.items()
+            for status in each.watch.topology.members
+        ]
+        listed = [("", str(endpoint)) for route in self._router.routes.values() for endpoint in route.members]
+        left = [(one, name) for one in ("", *overview.watchers) for name in overview.modes(one)]
+        return list(dict.fromkeys([*seen, *listed, *left]))
 
     def _note(self, asked: Asked, kind: Kind, text: str, cluster: str = "", **more: Any) -> None:
         log.info("admin: %s, asked by %s", text, asked.caller)
