@@ -1,32 +1,33 @@
 """The HTTP listeners for people, probes, programs and Prometheus: carries requests to operations, and answers back.
 
 Owns what HTTP is about: paths, headers, statuses, connections. What is asked and done is `api_v1`'s and
-`api_mysql_router`'s, who may is `admin_access`'s. The one importer of aiohttp.
+`api_mysql_router`'s, who may is `admin_access`'s. It and `admin_answers` are all that imports aiohttp here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import resource
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler, Middleware
 
 from router import page
 from router.admin_access import Asking, Credentials, deny
-from router.admin_doors import CrowdedError, Doors, read_credentials
+from router.admin_answers import NOT_KEPT, PATH_TOLD, json_of, path_of, problem, send
+from router.admin_connections import SILENCE, Connections, most_connections
+from router.admin_doors import CrowdedError, Doors, Tries, read_credentials
 from router.admin_reports import Reports
 from router.admin_settings import AdminSettings
 from router.admin_tls import Certificate, make_context
-from router.api_description import PROBLEM_TYPE
 from router.api_mysql_router import MySqlRouterApi
 from router.api_operations import Asked, Operation, ProblemError, read_body, read_query
 from router.api_v1 import Api
@@ -41,31 +42,32 @@ BODY_LIMIT = 64 * 1024  # bytes of a request's body: what is asked for is a few 
 STREAMS = 100  # event streams at once; each costs a connection and what its reader does not read
 STREAM_PATIENCE = 10.0  # seconds for a reader of events to take what is sent; one that does not is left behind
 OPEN_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
-"""Paths that never need a credential: probes have none, and they tell no more than numbers."""
+"""Paths that never need a credential, whatever `Host` they are asked by: probes and scrapers have none. They tell
+numbers, and the names of clusters, members and routes; nothing of clients, sessions or the configuration."""
 
 
 class _OneLine(logging.Filter):
     """Makes one line of what is no fault of ours: bytes that are not HTTP."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        record.name = log.name  # whose words they are does not matter to who reads them
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, HttpProcessingError):
-            return record.levelno > logging.DEBUG
+            return record.levelno > logging.DEBUG and log.isEnabledFor(record.levelno)
         record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         client = record.args[0] if isinstance(record.args, tuple) and record.args else "unknown"
         record.msg, record.args = "admin: closed, client %s sent what is not HTTP: %s", (client, type(error).__name__)
         record.exc_info = record.exc_text = None
-        return True
+        return log.isEnabledFor(record.levelno)
 
 
 log = logging.getLogger("fairlead.admin")
-log.setLevel(logging.DEBUG)  # where aiohttp tells of some of it
-log.addFilter(_OneLine())
+library_log = logging.getLogger("fairlead.admin.http")
+library_log.setLevel(logging.DEBUG)  # where aiohttp tells of some of it; the filter keeps to what is wanted
+library_log.addFilter(_OneLine())
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 """Whose credential the request under way has."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Admin:
@@ -77,7 +79,9 @@ class Admin:
         self._metrics = Metrics(router)
         self._page = page.load()
         self._runners: list[web.AppRunner] = []
-        self._doors = Doors(AdminSettings(), Credentials())
+        self._serving: list[asyncio.Task[None]] = []
+        self._tries = Tries()
+        self._doors = Doors(AdminSettings(), Credentials(), self._tries)
         self._tls = Certificate()
         self._scheme = "http"
         self._streams = 0
@@ -92,7 +96,7 @@ class Admin:
         """
         if not admin.enabled:
             return lambda: None
-        doors = Doors(admin, read_credentials(admin))
+        doors = Doors(admin, read_credentials(admin), self._tries)
         # A certificate of our own making stays the same for as long as we live.
         keeps = admin.self_signed and self._tls.current is not None
         context = None if keeps or not admin.tls else make_context(admin)
@@ -108,18 +112,20 @@ class Admin:
         """Answer on a listening socket, which is the listener's from now on. After `prepare`."""
         context = self._tls.listening()
         self._scheme = "https" if context is not None else "http"
-        await self._listen(sock, self._application(), context)
+        await self._listen(sock, self._all_routes(), [self._guard], context)
 
     async def start_metrics(self, sock: socket.socket) -> None:
         """Answer on another one, with the pages alone that need no credential."""
-        pages = web.Application()
-        pages.add_routes(self._pages())
-        await self._listen(sock, pages, None)
+        await self._listen(sock, self._pages(), [], None)
 
     async def close(self) -> None:
         """End the listeners and their connections."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         for runner in self._runners:
             await runner.cleanup()
+        self._tries.close()
 
     def _pages(self) -> list[web.RouteDef]:
         return [
@@ -128,28 +134,50 @@ class Admin:
             web.get("/readyz", self._get_readyz),
         ]
 
-    def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard], client_max_size=BODY_LIMIT)
-        app.add_routes([web.get(path, self._get_page) for path in self._page])
-        app.add_routes(self._pages())
-        for table in (Api(self._router, self._reports), MySqlRouterApi(self._router, self._reports)):
-            for one in table.operations:
-                app.router.add_route(one.method, one.path, partial(self._answer, one))
-        return app
+    def _all_routes(self) -> list[web.RouteDef]:
+        tables = Api(self._router, self._reports), MySqlRouterApi(self._router, self._reports)
+        return [
+            *(web.get(path, self._get_page) for path in self._page),
+            *self._pages(),
+            *(
+                web.route(one.method, one.path, partial(self._answer, one))
+                for each in tables
+                for one in each.operations
+            ),
+        ]
 
-    async def _listen(self, sock: socket.socket, app: web.Application, context: ssl.SSLContext | None) -> None:
+    async def _listen(
+        self,
+        sock: socket.socket,
+        routes: Sequence[web.RouteDef],
+        guards: Sequence[Middleware],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        @web.middleware
+        async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+            with connections.asked(request.protocol):
+                response = await handler(request)
+                await send(response, request)
+                return response
+
+        app = web.Application(middlewares=[serve, *guards], client_max_size=BODY_LIMIT)
+        app.add_routes(routes)
         runner = web.AppRunner(
             app,
             access_log=None,
-            logger=log,
+            logger=library_log,
             handle_signals=False,
             handler_cancellation=True,
             shutdown_timeout=CLOSE_PATIENCE,
             lingering_time=CLOSE_PATIENCE,
+            keepalive_timeout=SILENCE,
         )
         self._runners.append(runner)
         await runner.setup()
-        await web.SockSite(runner, sock, ssl_context=context).start()
+        assert runner.server is not None  # noqa: S101 setup makes it
+        most = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        connections = Connections(sock, runner.server, context, most)
+        self._serving.append(asyncio.create_task(connections.serve(), name="HTTP listener"))
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -159,22 +187,23 @@ class Admin:
                 await self._admit(request)
             return await handler(request)
         except ProblemError as error:
-            return _problem(error.status, str(error))
+            return problem(error.status, str(error))
         except CrowdedError:
-            return _problem(503, "too many passwords wait to be tried; ask again in a moment, or with a token")
+            return problem(503, "too many passwords wait to be tried; ask again in a moment, or with a token")
         except web.HTTPException as error:
             if request.path in OPEN_PATHS or error.status < 400:
                 raise
-            words = {404: f"there is no {request.path[:200]}", 405: f"{request.method} is not for {request.path[:200]}"}
-            problem = _problem(error.status, words.get(error.status, error.reason))
+            where = request.path[:PATH_TOLD]
+            words = {404: f"there is no {where}", 405: f"{request.method} is not for {where}"}
+            answer = problem(error.status, words.get(error.status, error.reason))
             if "Allow" in error.headers:
-                problem.headers["Allow"] = error.headers["Allow"]
-            return problem
+                answer.headers["Allow"] = error.headers["Allow"]
+            return answer
         except ConnectionError:
             raise
         except Exception:  # a fault in one answer must not look like another's, and nobody is shown a trace
-            log.exception("admin: %s %s failed by a fault of the router", request.method, request.path)
-            return _problem(500, "a fault of the router; its log says more")
+            log.exception("admin: %s %s failed by a fault of the router", request.method, path_of(request))
+            return problem(500, "a fault of the router; its log says more")
 
     async def _admit(self, request: web.Request) -> None:
         doors = self._doors
@@ -196,7 +225,7 @@ class Admin:
         if denial is not None:
             if authorization or request.method not in ("GET", "HEAD"):
                 words = "admin: %s %s denied, client %s: %s"
-                log.warning(words, request.method, request.path[:200], request.remote, denial.words)
+                log.warning(words, request.method, path_of(request), request.remote, denial.words)
             raise ProblemError(denial.status, denial.words)
         CALLER.set(caller or "")
 
@@ -204,7 +233,7 @@ class Admin:
         asked = Asked(
             path=dict(request.match_info),
             query=read_query(request.query, one.query),
-            body=read_body(await _body(request), one.body or {}),
+            body=read_body(await json_of(request), one.body or {}),
             caller=CALLER.get(),
             last_event=request.headers.get("Last-Event-ID", ""),
         )
@@ -244,22 +273,3 @@ class Admin:
     async def _get_readyz(self, _: web.Request) -> web.Response:
         missing = self._router.not_ready_because()
         return web.Response(text=f"{missing or 'ready'}\n", status=503 if missing else 200)
-
-
-NOT_KEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-def _problem(status: int, words: str) -> web.Response:
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": words}
-    headers = {**NOT_KEPT, "Content-Type": PROBLEM_TYPE}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Fairlead", charset="UTF-8", Bearer'
-    return web.Response(status=status, body=json.dumps(document).encode(), headers=headers)
-
-
-async def _body(request: web.Request) -> Any:
-    data = await request.read()
-    try:
-        return json.loads(data) if data else {}
-    except (ValueError, RecursionError) as exc:
-        raise ProblemError(400, "the body is not JSON") from exc

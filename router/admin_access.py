@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 # scrypt (RFC 7914): 16 MiB and some 50 ms a try, the parameters that its author gives for logins.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 14, 8, 1
 SCRYPT_MEMORY = 64 << 20  # bytes that a hash of a file may ask for at most: what OpenSSL is told to refuse beyond
+SCRYPT_P_MOST = 16  # times the time of one
 SALT_BYTES, HASH_BYTES = 16, 32
 TOKEN_LEAST = 16
 """Characters of a token at least: it is compared without being slowed, so it must not be guessable."""
@@ -83,6 +84,15 @@ def _parts(hashed: str) -> tuple[int, int, int, bytes, bytes]:
     return int(n), int(r), int(p), base64.b64decode(salt, validate=True), base64.b64decode(made, validate=True)
 
 
+def _is_possible(n: int, r: int, p: int) -> bool:
+    """Whether scrypt takes these (RFC 7914, section 2), within the memory and time that we allow. A file of many users
+    is read at each reload, so nothing is hashed to find out."""
+    if not (1 < n <= SCRYPT_MEMORY and 1 <= r <= SCRYPT_MEMORY and 1 <= p <= SCRYPT_P_MOST) or n & (n - 1):
+        return False
+    taken = 128 * r * (n + p + 2)  # bytes, as OpenSSL reckons them: EVP_PBE_scrypt(3)
+    return n.bit_length() <= 16 * r and 128 * r * n <= SCRYPT_MEMORY // 2 and taken <= SCRYPT_MEMORY
+
+
 def is_password(password: str, hashed: str) -> bool:
     """Whether a password is the one that was hashed. Takes some 50 ms, wherever they differ."""
     n, r, p, salt, made = _parts(hashed)
@@ -99,9 +109,8 @@ def read_users(text: str) -> dict[str, str]:
     for number, (user, hashed) in _lines(text):
         try:
             n, r, p, _, made = _parts(hashed)
-            if len(made) != HASH_BYTES or n * r * 128 > SCRYPT_MEMORY // 2 or p > 16:
+            if len(made) != HASH_BYTES or not _is_possible(n, r, p):
                 raise ValueError
-            hashlib.scrypt(b"", salt=b"", n=n, r=r, p=p, maxmem=SCRYPT_MEMORY, dklen=HASH_BYTES)
         except ValueError:
             words = f"line {number}: not USER:HASH; write one with `fairlead router --hash-password {user}`"
             raise CredentialError(words) from None
@@ -157,7 +166,8 @@ def present(authorization: str) -> Basic | Bearer | None:
 
 def name_of_token(credentials: Credentials, token: str) -> str | None:
     """Whose token it is. All are compared, each in constant time."""
-    given, found = hashlib.sha256(token.encode()).digest(), None
+    # aiohttp decodes what is not UTF-8 in a header by surrogates; such a token is nobody's.
+    given, found = hashlib.sha256(token.encode(errors="surrogateescape")).digest(), None
     for name, known in credentials.tokens.items():
         if hmac.compare_digest(given, known):
             found = name
@@ -237,13 +247,13 @@ def deny(rules: Rules, asking: Asking) -> Denial | None:
         return Denial(403, f"a page of another origin ({asking.origin[:100]}) may not ask")
     if asking.changes:
         return _deny_change(rules, asking)
-    if asking.caller is not None or rules.anonymous_read:
+    if asking.caller is not None:
         return None
-    if not rules.local:
-        return Denial(401, "reading needs a credential here; [admin] anonymous_read = true would allow it to all")
-    if not _is_plain(asking.host):
+    if rules.local and not _is_plain(asking.host):
         # A page could have its own name resolve to 127.0.0.1 and read us through a browser (DNS rebinding).
         return Denial(403, "without a credential the Host must be an IP address or localhost")
+    if not (rules.local or rules.anonymous_read):
+        return Denial(401, "reading needs a credential here; [admin] anonymous_read = true would allow it to all")
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,19 +77,55 @@ class CrowdedError(Exception):
     """Too many passwords wait to be tried."""
 
 
+class Tries:
+    """Tries passwords one at a time, whoever asks, and whether or not he still waits: no hash can be stopped.
+
+    One for a process: credentials are renewed, and what was begun with the old ones goes on.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="password")
+        self._waiting = 0
+
+    async def is_user(self, credentials: Credentials, presented: Basic) -> bool:
+        """Whether user and password belong together.
+
+        Raises:
+            CrowdedError: too many wait already.
+        """
+        if self._waiting >= TRIES_WAITING:
+            raise CrowdedError
+        tried = self._thread.submit(is_user, credentials, presented)
+        self._waiting += 1
+        answer = asyncio.wrap_future(tried)
+        answer.add_done_callback(self._done)
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            tried.cancel()  # where it has not begun
+            raise
+
+    def _done(self, _: object) -> None:
+        self._waiting -= 1
+
+    def close(self) -> None:
+        """Begin none any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
 class Doors:
     """Knows callers.
 
     Args:
         admin: the settings.
         credentials: what their files say.
+        tries: passwords.
     """
 
-    def __init__(self, admin: AdminSettings, credentials: Credentials) -> None:
+    def __init__(self, admin: AdminSettings, credentials: Credentials, tries: Tries) -> None:
         self._credentials = credentials
         self._remembered = Remembered()
-        self._trying = asyncio.Lock()
-        self._waiting = 0
+        self._tries = tries
         self.rules = Rules(admin.local, admin.anonymous_read, bool(credentials))
 
     async def caller_of(self, authorization: str) -> tuple[str | None, bool]:
@@ -109,14 +146,7 @@ class Doors:
             return False
         if self._remembered.knows(presented):
             return True
-        if self._waiting >= TRIES_WAITING:
-            raise CrowdedError
-        self._waiting += 1
-        try:
-            async with self._trying:
-                right = await asyncio.to_thread(is_user, self._credentials, presented)
-        finally:
-            self._waiting -= 1
+        right = await self._tries.is_user(self._credentials, presented)
         if right:
             self._remembered.add(presented)
         return right

@@ -1,6 +1,7 @@
 """Workers' reports for all that ask at once: one asking of the workers serves everybody who came meanwhile.
 
-Owns how old a report may be. A poll of any rate costs the workers ten answers a second at most.
+Owns how old a report may be. A poll of any rate costs the workers ten answers a second at most; of sessions, ten for
+each route that is asked about, and ten for all routes together.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from router.reports import RouteReport, SessionReport, WorkerReport
 if TYPE_CHECKING:
     from router.service import Router
 
+SESSIONS_SHOWN = 1000  # sessions in one document: enough for a person, bounded for a router with 10,000
 FRESH = 0.1
 """Seconds for which a report is used again: less than what people or scrapes look at."""
 
@@ -27,7 +29,7 @@ class Reports:
         self._refreshing = asyncio.Lock()
         self._refreshed_at = float("-inf")
         self._listing = asyncio.Lock()
-        self._listed_at: dict[tuple[int, str], tuple[float, list[SessionReport]]] = {}
+        self._listed: dict[str, tuple[float, list[SessionReport]]] = {}  # by route, of all under no name
 
     async def refresh(self) -> None:
         """Have the reports be of now."""
@@ -49,13 +51,12 @@ class Reports:
         return self._router.overview.workers()
 
     async def sessions(self, limit: int, route: str = "") -> list[SessionReport]:
-        """Live sessions, of one route or of all, at most `limit`."""
+        """Live sessions, of one route or of all, at most `limit`, and at most SESSIONS_SHOWN."""
         asked_at = time.monotonic()
         async with self._listing:
-            known = self._listed_at.get((limit, route))
-            if known is None or known[0] < asked_at - FRESH:
+            self._listed = {name: one for name, one in self._listed.items() if one[0] >= asked_at - FRESH}
+            if route not in self._listed:
                 began = time.monotonic()
-                sessions = await self._router.overview.list_sessions(limit, route)
-                self._listed_at = {(limit, route): (began, sessions[:limit])}
-                return sessions[:limit]
-            return known[1]
+                # For all limits alike, so that askers of different ones are served by one asking.
+                self._listed[route] = began, await self._router.overview.list_sessions(SESSIONS_SHOWN, route)
+            return self._listed[route][1][:limit]

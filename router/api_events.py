@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 
 from router.events import Events
@@ -44,5 +45,5 @@ async def stream_events(events: Events, last_event: str, after: int | None) -> A
 def _number(events: Events, last_event: str, after: int | None) -> int:
     instance, _, number = last_event.partition(":")
     if last_event:  # of another process: all that this one has is new
-        return int(number) if instance == events.instance and number.isascii() and number.isdigit() else 0
+        return int(number) if instance == events.instance and re.fullmatch(r"[0-9]{1,18}", number) else 0
     return events.last if after is None else after

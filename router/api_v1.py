@@ -15,8 +15,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from router import api_documents as shapes
+from router.admin_reports import SESSIONS_SHOWN
 from router.api_description import write_openapi
 from router.api_events import stream_events
+from router.api_members import find_member
 from router.api_operations import Asked, By, Maybe, Open, Operation, ProblemError
 from router.events import KEPT, Kind
 from router.reports import RouteReport
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("fairlead.admin")
 
 BASE = "/api/v1"
-SESSIONS_SHOWN = 1000  # sessions in one document: enough for a person, bounded for a router with 10,000
 NO_SUCH: Sequence[int] = (404,)
 MODES: Mapping[str, tuple[str | None, str]] = {
     "drain": ("drained", "gets no new sessions; those that it has live on, or are ended within `end_within` seconds"),
@@ -262,7 +263,7 @@ class Api:
 
     async def _member(self, verb: str, asked: Asked) -> Any:
         mode, _ = MODES[verb]
-        cluster, member = self._find(asked.path["name"], asked.body.get("cluster", ""))
+        cluster, member = find_member(self._router, asked.path["name"], asked.body.get("cluster", ""))
         now = self._router.overview.modes(cluster).get(member)
         if mode is None and now not in (None, MODES[verb.removeprefix("un")][0]):
             raise ProblemError(409, f"{member} is {now}: ask for the opposite of that")
@@ -273,26 +274,6 @@ class Api:
         words = f"{member} is {mode}" if mode else f"{member} gets sessions again"
         self._note(asked, Kind.MODE, words, cluster, member=member, mode=mode)
         return {"cluster": cluster, "member": member, "mode": mode}
-
-    def _find(self, name: str, cluster: str) -> tuple[str, str]:
-        """The member of that name, or whose host name begins with it."""
-        watchers = self._router.overview.watchers
-        if cluster and cluster not in watchers:
-            raise ProblemError(404, f"there is no cluster {cluster[:50]}; there are {', '.join(watchers)}")
-        names = [
-            (one, status.member.name)
-            for one, watcher in watchers.items()
-            if cluster in ("", one)
-            for status in watcher.watch.topology.members
-        ]
-        exact = [pair for pair in names if pair[1] == name]
-        found = exact or [pair for pair in names if pair[1].partition(".")[0] == name]
-        if not found:
-            raise ProblemError(404, f"there is no member {name[:100]}; there are {', '.join(m for _, m in names)}")
-        if len(found) > 1:
-            which = ", ".join(f"{member} of {one}" for one, member in found)
-            raise ProblemError(409, f"{name} may be {which}: give the whole name, and the cluster in the body")
-        return found[0]
 
     def _note(self, asked: Asked, kind: Kind, text: str, cluster: str = "", **more: Any) -> None:
         log.info("admin: %s, asked by %s", text, asked.caller)

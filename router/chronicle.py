@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from cluster.topology import Topology
 from router.events import Events, Kind
-from router.incidents import Incidents
+from router.incidents import Incidents, Outage
 from router.reports import RouteReport, WorkerReport
 
 MOVED = ("drained", "hidden", "rebalanced")
@@ -29,6 +29,16 @@ class Chronicle:
         self._clusters: dict[str, tuple[Topology, Incidents]] = {}
         self._cut: dict[str, int] = {}
         self._workers: set[int] = set()
+
+    def adopt(self, outages: Mapping[str, Outage], workers: Sequence[WorkerReport]) -> None:
+        """Go on from what the process before knew: clusters without a primary, by name, and the workers there are."""
+        self._clusters = {name: (Topology(), Incidents(outage)) for name, outage in outages.items()}
+        self._workers = {worker.serial for worker in workers}
+
+    @property
+    def outages(self) -> dict[str, Outage]:
+        """The clusters without a primary, for the next process."""
+        return {name: one.outage for name, one in self.incidents.items() if one.outage is not None}
 
     @property
     def incidents(self) -> dict[str, Incidents]:
@@ -50,7 +60,7 @@ class Chronicle:
         """Write down how many sessions were cut, and which workers are new, since the look before."""
         for name, report in routes.items():
             cut = report.cut + sum(report.ended.get(why, 0) for why in MOVED)
-            count = cut - self._cut.get(name, 0)
+            count = cut - self._cut.get(name, cut)
             if count > 0:
                 words = f"route {name}: {count} session{'s were' if count > 1 else ' was'} cut"
                 self._events.publish(Kind.SESSIONS_CUT, words, route=name, count=count)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from cluster.topology import Topology
 from router.forms import read, write
 from router.hands import HandState
+from router.incidents import Outage
 from router.messages import Modes
 from router.reports import RouteReport
 from router.settings import SettingsError
@@ -42,6 +43,7 @@ class Legacy:
     topologies: Mapping[str, Topology]
     modes: tuple[Modes, ...] = ()
     blocked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # client hosts, by route
+    outages: Mapping[str, Outage] = field(default_factory=dict)  # clusters without a primary
 
     def descriptors(self) -> Iterable[int]:
         """All that must stay open."""

@@ -25,17 +25,29 @@ class Incident:
     more: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time without a primary. `since`: monotonic seconds. `was`: who took writes before; nobody that we know of where
+    the first topology that was seen had no primary already."""
+
+    since: float
+    was: tuple[str, ...] = ()
+
+
 class Incidents:
     """Tells the changes of one cluster's topologies, in order, and counts its failovers.
 
     A failover takes from the topology without a primary to the one with a primary that is writable. A primary that is
-    followed by another in one step counts with no time at all; one that comes back counts too.
+    followed by another in one step counts with no time at all; one that comes back counts too. An outage that was there
+    before us lasts, but its end is none of a failover: nobody knows when it began.
+
+    Args:
+        outage: that lasts, as an earlier process of this router knew it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outage: Outage | None = None) -> None:
         self.failovers = Durations(FAILOVER_BOUNDS)
-        self._without_primary_since: float | None = None
-        self._had_primary: tuple[str, ...] = ()
+        self.outage = outage
 
     def tell(self, old: Topology, new: Topology, now: float) -> list[Incident]:
         """What changed.
@@ -48,18 +60,21 @@ class Incidents:
         return [*_trust(old, new), *_members(old, new), *self._failover(old, new, now)]
 
     def lasting(self, now: float) -> float:
-        """Seconds for which there has been no primary; 0 while there is one, or never was."""
-        return 0.0 if self._without_primary_since is None else now - self._without_primary_since
+        """Seconds for which there has been no primary, from the first topology that was seen; 0 while there is one."""
+        return 0.0 if self.outage is None else now - self.outage.since
 
     def _failover(self, old: Topology, new: Topology, now: float) -> Iterator[Incident]:
         before, after = _primaries(old), _primaries(new)
         if before and not after:
-            self._without_primary_since, self._had_primary = now, before
+            self.outage = Outage(now, before)
             was = ", ".join(before)
             yield Incident(Kind.FAILOVER_BEGUN, f"no primary: {was} is not offered any more", {"was": was})
-        elif after and self._without_primary_since is not None:
-            yield self._ended(self._had_primary, after, now - self._without_primary_since)
-            self._without_primary_since = None
+        elif after and self.outage is not None:
+            if self.outage.was:
+                yield self._ended(self.outage.was, after, now - self.outage.since)
+            self.outage = None
+        elif not after and new.version and self.outage is None:
+            self.outage = Outage(now)
         elif before and after and not set(before) & set(after):
             yield self._ended(before, after, 0.0)
 

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from router.printable import printable
+
 
 class Format(Enum):
     """How a line is written."""
@@ -27,8 +29,8 @@ _OWN = frozenset({"time", "level", "logger", "event", "message", "exception", "r
 TEMPLATES = 512  # events whose fields are remembered; there are about a hundred
 
 
-class TextLines(logging.Formatter):
-    """Time, level, message."""
+class _Lines(logging.Formatter):
+    """Has the time as all lines do."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -38,7 +40,19 @@ class TextLines(logging.Formatter):
         self.converter = time.gmtime
 
 
-class JsonLines(TextLines):
+class TextLines(_Lines):
+    """Time, level, message. Whatever an event's values are, it is one line: nobody else can write into the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 the name is logging's
+        """Write what is not a trace."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 the name is logging's
+        """Write a trace: indented, so that no line of it looks like an event."""
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+class JsonLines(_Lines):
     """One JSON object a line, an exception's trace included.
 
     `event` is the message before its values are put in, the same for each of a kind. What the event's own words name is
@@ -60,7 +74,8 @@ class JsonLines(TextLines):
             document["repeated"] = repeated
         elif isinstance(record.args, tuple):
             document.update(fields_of(str(record.msg), record.args))
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        # ASCII, so that no character ends a line or is half of one, for whatever reads it.
+        return json.dumps(document, separators=(",", ":"))
 
 
 FORMATTERS: Mapping[Format, type[logging.Formatter]] = {Format.TEXT: TextLines, Format.JSON: JsonLines}

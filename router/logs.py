@@ -37,11 +37,12 @@ class _Lines(logging.StreamHandler[TextIO]):
         self._tell_ended(now)
         if self._repeats.admit((record.name, record.levelno, str(record.msg)), now):
             super().emit(record)
-        elif self._timer is None:
-            with suppress(RuntimeError):  # without a loop the next line tells, or the end
-                self._timer = asyncio.get_running_loop().call_later(WINDOW, self._tell_later)
+        else:
+            self._wake_later()
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         with self.lock:  # type: ignore[union-attr]
             self._tell_ended(float("inf"))
         super().close()
@@ -50,6 +51,13 @@ class _Lines(logging.StreamHandler[TextIO]):
         self._timer = None
         with self.lock:  # type: ignore[union-attr]
             self._tell_ended(self._clock())
+            if self._repeats.holding:  # of a window that began later
+                self._wake_later()
+
+    def _wake_later(self) -> None:
+        if self._timer is None:
+            with suppress(RuntimeError):  # without a loop the next line tells, or the end
+                self._timer = asyncio.get_running_loop().call_later(WINDOW, self._tell_later)
 
     def _tell_ended(self, now: float) -> None:
         for (name, level, event), held in self._repeats.ended(now):

@@ -197,7 +197,7 @@ class Metrics:
         )
         yield _gauge(
             "without_primary_seconds",
-            "Time without a primary until now; 0 while there is one, or never was.",
+            "Time without a primary until now, from the first topology seen; 0 while there is one.",
             ["cluster"],
             [([n], one.lasting(now)) for n, one in self._router.overview.incidents.items()],
         )

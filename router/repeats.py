@@ -39,6 +39,11 @@ class Repeats(Generic[Key]):
         window.held += 1
         return False
 
+    @property
+    def holding(self) -> bool:
+        """Whether any window has something that was not told."""
+        return any(window.held for window in self._windows.values())
+
     def ended(self, now: float) -> Iterator[tuple[Key, int]]:
         """Forget the windows that are over; of those that held something back: the event and how many."""
         for key, window in list(self._windows.items()):

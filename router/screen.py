@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.printable import printable
 from router.tables import member_rows, table
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -41,7 +42,7 @@ def draw(now: Look, before: Look, *, width: int, height: int, styled: bool) -> s
     room = max(3, height - len(lines) - 2)
     shown = events[-min(room, EVENTS_SHOWN) :]
     lines += ["", *(f"{one['time'][11:19]}  {one['kind']:<15}  {one['text']}" for one in reversed(shown))]
-    lines = [_printable(line)[:width] for line in lines[: max(height - 1, 1)]]
+    lines = [printable(line)[:width] for line in lines[: max(height - 1, 1)]]
     return "\n".join(f"{BOLD}{line}{PLAIN}" if styled and at == 0 else line for at, line in enumerate(lines))
 
 
@@ -107,8 +108,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} {UNITS[-1]}"
-
-
-def _printable(line: str) -> str:
-    """Without what would move a terminal's cursor: names come from DNS, and errors from servers."""
-    return "".join(character if character.isprintable() else "?" for character in line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 
 from cluster.access import Access
@@ -30,6 +30,7 @@ from router.notify import Notifier, name_of
 from router.overview import Overview
 from router.settings import Settings, SettingsError
 from router.sockets import SETTLING, ListeningSockets, take_from_systemd
+from router.undertakings import Undertakings
 
 log = logging.getLogger("fairlead.router")
 
@@ -75,6 +76,7 @@ class Router:
         self._clusters: Clusters | None = None
         self._notifier = Notifier(os.environ)
         self._changing = asyncio.Lock()
+        self._undertakings = Undertakings(refusal=SettingsError)
         self._stop = Stop()
 
     def not_ready_because(self) -> str:
@@ -98,11 +100,16 @@ class Router:
         Raises:
             SettingsError: it is not valid, cannot be had, or asks for what only a restart can change.
         """
+        # Whoever asked may hang up at any moment; half a change would leave routes deaf.
+        return await self._undertakings.see_through(self._count_reload(), "reload")
+
+    async def _count_reload(self) -> Changes:
         try:
             changes = await self._reload()
-        except SettingsError as exc:
+        except Exception as exc:
             self.reloads["refused"] += 1
-            why = "; ".join(str(exc).splitlines())
+            refused = isinstance(exc, SettingsError)
+            why = "; ".join(str(exc).splitlines()) if refused else "a fault of the router; its log says more"
             self.events.publish(Kind.RELOAD_REFUSED, f"nothing was changed by a reload: {why}")
             raise
         self.reloads["applied"] += 1
@@ -112,17 +119,23 @@ class Router:
         async with self._changing:
             if self._reread is None or self._crew is None or self._clusters is None:
                 raise SettingsError("there is no configuration to read again")
+            self._check_goes_on()
             settings, accesses = self._reread()
             changes = compare(self.settings, settings)
             if changes.refused:
                 what = ", ".join(changes.refused)
                 raise SettingsError(f"{what} cannot change by a reload; an upgrade in place (SIGUSR2) does it")
             renew_admin = self._admin.prepare(settings.admin)
-            self._open_sockets(settings)
+            opened = self._open_sockets(settings)
             left = {str(route.listen) for route in self.settings.routes.values()}
             left -= {str(route.listen) for route in settings.routes.values()}
             if self._sockets.hush(left):
                 await asyncio.sleep(SETTLING)
+            try:
+                self._check_goes_on()
+            except SettingsError:
+                self._close_sockets(opened)
+                raise
             if settings.log != self.settings.log:
                 logs.start(settings.log.level, settings.log.format, settings.log.repeats)
                 self._crew.tell(Log(tuple(logs.words())))
@@ -132,10 +145,9 @@ class Router:
                 self._chronicle.forget(name)
             self._configure()
             self._crew.man(settings.workers)
+            self._look()
             renew_admin()
-            self._sockets.close(left)
-            for address in left:
-                self._notifier.unstore(name_of(address))
+            self._close_sockets(left)
             self.events.publish(Kind.RELOADED, f"reloaded: {'; '.join(changes.lines()) or 'nothing is different'}")
             return changes
 
@@ -148,10 +160,12 @@ class Router:
         async with self._changing:
             if self._crew is None or self._clusters is None or self._reread is None:
                 raise SettingsError("the router has not started yet")
+            self._check_goes_on()
             settings, _ = self._reread()
             await try_out()
-            self._open_sockets(settings)
             await self._crew.refresh()
+            self._check_goes_on()
+            self._open_sockets(settings)
             crew = self._crew
             crew.suspend()
             legacy = Legacy(
@@ -165,12 +179,22 @@ class Router:
                 topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
                 modes=crew.orders.all_modes(),
                 blocked={name: self.overview.blocked_hosts(name) for name in self.routes},
+                outages=self._chronicle.outages,
             )
             try:
                 hand_over(legacy)
             except OSError as exc:
                 crew.resume()
                 raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
+
+    def _check_goes_on(self) -> None:
+        """Refuse to change what ends: workers would be started, and sockets opened, that nobody ends again.
+
+        Raises:
+            SettingsError: the router is ending.
+        """
+        if self._stop.asked or self.phase is Phase.ENDED:
+            raise SettingsError("the router is ending")
 
     async def run(self) -> None:
         """Serve until `stop` is called or SIGTERM or SIGINT comes.
@@ -204,6 +228,8 @@ class Router:
                 self._clusters = Clusters(tasks, self._show)
                 if legacy is not None:
                     crew.adopt(legacy.hands)
+                    outages = {name: one for name, one in legacy.outages.items() if name in self.settings.clusters}
+                    self._chronicle.adopt(outages, crew.reports())
                     for modes in legacy.modes:
                         crew.orders.set_member_modes(modes.cluster, modes.modes)
                     crew.orders.blocks.remember(legacy.blocked)
@@ -248,7 +274,8 @@ class Router:
             self._crew.orders.show(cluster, topology)
         self._chronicle.see(cluster, topology)
 
-    def _open_sockets(self, settings: Settings) -> None:
+    def _open_sockets(self, settings: Settings) -> list[str]:
+        """Listen on what the settings want; return the addresses that are new."""
         try:
             opened = self._sockets.open(settings.listening)
         except ListenError as exc:
@@ -257,6 +284,12 @@ class Router:
         for address in opened:
             if address not in self._sockets.stored and self._notifier.store(name_of(address), [sockets[address]]):
                 self._sockets.stored.add(address)
+        return opened
+
+    def _close_sockets(self, addresses: Collection[str]) -> None:
+        self._sockets.close(addresses)
+        for address in addresses:
+            self._notifier.unstore(name_of(address))
 
     def _configure(self) -> None:
         """Tell the workers what to serve."""
@@ -289,9 +322,14 @@ class Router:
 
     async def _beat(self) -> None:
         alive_every = self._notifier.watchdog or MEASURES_INTERVAL
+        self._look()
         while True:
             await asyncio.sleep(min(MEASURES_INTERVAL, alive_every))
             if self._clusters is not None:
                 self._clusters.show_all()
-            self._chronicle.look(self.overview.report(), self.overview.workers())
+            self._look()
             self._notifier.alive()
+
+    def _look(self) -> None:
+        """Write down what workers report; a route's first look, which is when it is new, is what later ones go from."""
+        self._chronicle.look(self.overview.report(), self.overview.workers())

@@ -52,6 +52,8 @@ class _UsageError(Exception):
 
 
 def _door(args: argparse.Namespace) -> Door:
+    from urllib.parse import urlsplit
+
     from router.api import Door, basic, bearer
 
     authorization = ""
@@ -65,7 +67,7 @@ def _door(args: argparse.Namespace) -> Door:
     if args.ca is not None and not args.ca.is_file():
         raise _UsageError(f"--ca {args.ca}: there is no such file")
     door = Door(args.admin, authorization, args.ca, args.fingerprint)
-    if authorization and door.url.startswith("http:") and not _is_loopback(door.url):
+    if authorization and urlsplit(door.url).scheme == "http" and not _is_loopback(door.url):
         raise _UsageError(f"a credential would cross the network in clear; write --admin https://{args.admin}")
     return door
 
@@ -95,6 +97,7 @@ def _is_loopback(url: str) -> bool:
 
 def _tell(command: str, args: argparse.Namespace, work: Callable[[Door], None]) -> int:
     from router.api import NoRouterError
+    from router.printable import printable
 
     try:
         work(_door(args))
@@ -106,7 +109,8 @@ def _tell(command: str, args: argparse.Namespace, work: Callable[[Door], None]) 
         print(f"fairlead {command}: {words}", file=sys.stderr)
         return FAILED
     except NoRouterError as error:
-        words = f"no router answers at {args.admin}: {error}; name it with --admin"
+        # What it answered is somebody's text.
+        words = f"no router answers at {args.admin}: {printable(str(error))}; name it with --admin"
         print(f"fairlead {command}: {words}", file=sys.stderr)
         return FAILED
     return 0

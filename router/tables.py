@@ -1,14 +1,16 @@
-"""Documents of the API as tables for people. Pure."""
+"""Documents of the API as tables for people. Pure. What stands in a cell cannot leave it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from router.printable import printable
+
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns as wide as their widest cell, two spaces apart."""
-    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(header), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
@@ -42,11 +44,13 @@ def status_tables(documents: Mapping[str, Any]) -> str:
     for name, cluster in documents["clusters"].items():
         age = cluster["age_seconds"]
         trust = f"cluster {name}: {cluster['trust']}" + (f" ({cluster['reason']})" if cluster["reason"] else "")
-        parts.append(f"{trust}, topology {cluster['version']}, {'never seen' if age is None else f'{age:.1f} s old'}")
+        parts.append(
+            f"{printable(trust)}, topology {cluster['version']}, {'never seen' if age is None else f'{age:.1f} s old'}"
+        )
         parts.append(member_rows(name, cluster, routes))
         for one in cluster["dns"]:
             stale = " (an earlier answer is used)" if one["stale"] else ""
-            parts.append(f"dns {one['name']}: {one['outcome'] or 'not asked yet'}{stale}")
+            parts.append(f"dns {printable(one['name'])}: {one['outcome'] or 'not asked yet'}{stale}")
         parts.append("")
     by_route = [
         (

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from router.api import Door, NoRouterError, ask
+from router.printable import printable
 from router.screen import EVENTS_SHOWN, Look, draw
 
 ALTERNATE, BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the other screen without a cursor, and back
@@ -49,7 +50,7 @@ def watch(door: Door, interval: float, *, once: bool) -> None:
             try:
                 latest = _look(door)
             except NoRouterError as error:
-                _put(f"no router answers at {door.url}: {error}"[:width])
+                _put(printable(f"no router answers at {door.url}: {error}")[:width])
             else:
                 before, shown = shown, latest
 

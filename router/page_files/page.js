@@ -20,7 +20,7 @@ const byId = (id) => document.getElementById(id);
 const rates = new Map();   // route name -> { at, bytesIn, bytesOut, rateIn, rateOut, points }
 let looks = 0;
 let streaming = false;     // whether events come by themselves
-let heard = null;          // number of the latest event
+let heard = null;          // instance and number of the latest event
 let primaries = null;      // cluster name -> its primaries, of the look before
 
 function element(name, text, kind) {
@@ -231,9 +231,11 @@ function follow() {
     if (source.readyState === EventSource.CLOSED) setTimeout(follow, 10 * EVERY);
   };
   const hear = (message) => {
+    // A stream that is opened anew begins with all that there is; numbers are of one process of the router.
     const event = JSON.parse(message.data);
-    if (event.id === heard) return;
-    heard = event.id;
+    const instance = message.lastEventId.split(":")[0];
+    if (heard && heard.instance === instance && event.id <= heard.id) return;
+    heard = { instance, id: event.id };
     tell(event);
     look();
   };

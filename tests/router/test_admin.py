@@ -17,9 +17,11 @@ import pytest
 
 from cluster.members import Endpoint
 from router.admin_access import hash_password
+from router.admin_reports import Reports
 from router.api import Door, NoRouterError, ask, basic, bearer
 from router.cli import main
 from router.events import Kind
+from router.reports import SessionReport
 from router.service import Phase, Router
 from router.settings import SettingsError, parse
 from tests.router.conftest import Run
@@ -386,5 +388,52 @@ def test_status_and_top(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[
         finally:
             del os.environ["FAIRLEAD_ADMIN_TOKEN"]
         assert "401 Unauthorized: the credential is not known here" in capsys.readouterr().err
+
+    run(with_router(document(tmp_path), scenario))
+
+
+def test_every_member_can_be_drained_and_put_back(run: Run, tmp_path: Path) -> None:
+    wanted = document(tmp_path)
+    listed = {"listen": f"127.0.0.1:{free_port()}", "protocol": "classic", "members": ["127.0.0.1:3306"]}
+    wanted["routes"]["list"] = listed
+
+    async def scenario(stand: Stand) -> None:
+        by, path = {"authorization": bearer(TOKEN)}, "/api/v1/members/127.0.0.1:3306"
+        drained = await stand.ask(f"{path}/drain", "POST", {}, **by)
+        assert drained == {"cluster": "", "member": "127.0.0.1:3306", "mode": "drained"}
+        assert stand.router.overview.modes("") == {"127.0.0.1:3306": "drained"}
+        await stand.ask(f"{path}/undrain", "POST", {}, **by)
+        assert stand.router.overview.modes("") == {}
+        assert "there is no member 127" in await stand.refused("/api/v1/members/127/drain", "POST", {}, **by)
+        # As after a member of that name has left DNS.
+        stand.router.overview.set_mode("main", "db-2.db.test", "drained")
+        undrained = await stand.ask("/api/v1/members/db-2/undrain", "POST", {"cluster": "main"}, **by)
+        assert undrained == {"cluster": "main", "member": "db-2.db.test", "mode": None}
+        assert stand.router.overview.modes("main") == {}
+        assert "there is no member db-2" in await stand.refused("/api/v1/members/db-2/undrain", "POST", {}, **by)
+
+    run(with_router(wanted, scenario))
+
+
+def test_lists_of_sessions_cost_the_workers_little(run: Run, tmp_path: Path) -> None:
+    async def scenario(stand: Stand) -> None:
+        asked: list[str] = []
+        real = stand.router.overview.list_sessions
+
+        async def counted(limit: int, route: str = "") -> list[SessionReport]:
+            asked.append(route)
+            return await real(limit, route)
+
+        stand.router.overview.list_sessions = counted
+        reader, writer = await asyncio.open_connection(stand.listen.host, stand.listen.port)
+        await until_parked(stand.router)
+        reports, began = Reports(stand.router), asyncio.get_running_loop().time()
+        polls = [reports.sessions(limit % 40, ("", "rw")[limit % 2]) for limit in range(400)]
+        shown = await asyncio.gather(*polls)
+        assert [len(one) for one in shown] == [min(limit % 40, 1) for limit in range(400)]
+        for route in ("", "rw"):
+            assert asked.count(route) <= 2 + (asyncio.get_running_loop().time() - began) / 0.1
+        writer.close()
+        del reader
 
     run(with_router(document(tmp_path), scenario))

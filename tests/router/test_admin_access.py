@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from router.admin_access import (
     Asking,
@@ -25,6 +29,7 @@ from router.admin_access import (
 )
 
 TOKEN = "0123456789abcdef"
+HASHED = hash_password("right")
 LOCAL = Rules(local=True, anonymous_read=False, has_credentials=True)
 REMOTE = Rules(local=False, anonymous_read=False, has_credentials=True)
 
@@ -59,11 +64,46 @@ def test_a_users_file_that_cannot_be_used(text: str, words: str) -> None:
     assert "hunter2" not in str(error.value)
 
 
+def test_a_users_file_is_read_without_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"user{number}:{HASHED}\n" for number in range(30))
+    monkeypatch.setattr(hashlib, "scrypt", None)
+    assert len(read_users(text)) == 30
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.one_of(st.integers(0, 15).map(lambda power: 1 << power), st.integers(-2, 5000)),
+    st.one_of(st.integers(-1, 9), st.sampled_from([1 << 17, 1 << 20])),
+    st.one_of(st.integers(-1, 3), st.sampled_from([16, 17])),
+)
+def test_parameters_that_are_let_in_are_those_that_scrypt_takes(n: int, r: int, p: int) -> None:
+    hashed = f"scrypt${n}${r}${p}$AAAA${HASHED.rpartition('$')[2]}"
+    with contextlib.suppress(CredentialError):  # the next tests say which
+        read_users(f"ada:{hashed}")
+        assert not is_password("x", hashed)  # no error
+
+
+@pytest.mark.parametrize(("n", "r", "p"), [(1 << 14, 8, 1), (1 << 15, 8, 1), (2, 1, 16), (1 << 15, 1, 1)])
+def test_parameters_that_people_choose(n: int, r: int, p: int) -> None:
+    hashed = f"scrypt${n}${r}${p}$AAAA${HASHED.rpartition('$')[2]}"
+    assert not is_password("x", read_users(f"ada:{hashed}")["ada"])
+
+
+@pytest.mark.parametrize(
+    ("n", "r", "p"),
+    [(1 << 16, 8, 1), (1 << 14, 8, 17), (1000, 8, 1), (1 << 16, 1, 1), (2, 1, -1), (2, 0, 1), (1, 8, 1)],
+)
+def test_parameters_that_cost_too_much_or_are_none(n: int, r: int, p: int) -> None:
+    with pytest.raises(CredentialError):
+        read_users(f"ada:scrypt${n}${r}${p}$AAAA${HASHED.rpartition('$')[2]}")
+
+
 def test_tokens() -> None:
     known = Credentials(tokens=read_tokens(f"ci:{TOKEN}\nother:{TOKEN[::-1]}\n"))
     assert name_of_token(known, TOKEN) == "ci"
     assert name_of_token(known, TOKEN[::-1]) == "other"
     assert name_of_token(known, TOKEN[:-1]) is None
+    assert name_of_token(known, b"\xff".decode(errors="surrogateescape") + TOKEN) is None
     with pytest.raises(CredentialError, match="line 1: a token needs 16 characters") as error:
         read_tokens("ci:tooshort")
     assert "tooshort" not in str(error.value)
@@ -113,6 +153,8 @@ def read(**more: object) -> Asking:
         (REMOTE, read(), 401),
         (REMOTE, read(caller="ada", presented=True), None),
         (Rules(local=False, anonymous_read=True, has_credentials=False), read(host="router.example"), None),
+        (Rules(local=True, anonymous_read=True, has_credentials=False), read(host="router.example"), 403),
+        (Rules(local=True, anonymous_read=True, has_credentials=False), read(), None),
         (LOCAL, change(by_token=True), None),
         (LOCAL, change(), 415),
         (LOCAL, change(content_type="text/plain"), 415),

@@ -104,3 +104,12 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     listed = capsys.readouterr().out
     for command in ("demo", "probe", "resolve", "router", "sandbox", "srv", "status"):
         assert f"\n    {command} " in listed
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8443", "HTTP://192.0.2.1:8443", "192.0.2.1:8443"])
+def test_no_credential_crosses_the_network_in_clear(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAIRLEAD_ADMIN_TOKEN", "0123456789abcdef")
+    assert main(["status", "--admin", url]) == 2
+    assert "a credential would cross the network in clear" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 from cluster.members import Endpoint, Member, Role, State
@@ -11,8 +12,9 @@ from cluster.topology import MemberStatus, Topology, Trust
 from router.api_events import stream_events
 from router.chronicle import Chronicle
 from router.events import Events, Kind
-from router.incidents import Incidents
-from router.reports import RouteReport
+from router.forms import read, write
+from router.incidents import Incidents, Outage
+from router.reports import RouteReport, WorkerReport, WorkerState
 from tests.router.conftest import Run
 
 
@@ -109,11 +111,51 @@ def test_failovers_of_a_cluster_are_counted_until_it_is_followed_no_more() -> No
 def test_cut_sessions_are_counted_once() -> None:
     events = Events()
     chronicle = Chronicle(events)
+    chronicle.look({"rw": RouteReport("rw")}, [])
     chronicle.look({"rw": RouteReport("rw", cut=2)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=2)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=3)}, [])
     chronicle.look({"rw": RouteReport("rw", cut=3, ended={"hidden": 4, "idle": 9})}, [])
     assert [event.more["count"] for event in events.after(0)] == [2, 1, 4]
+
+
+def test_what_the_process_before_saw_is_not_told_again() -> None:
+    events = Events()
+    chronicle = Chronicle(events)
+    worker = WorkerReport(3, 4711, 0.0, WorkerState.SERVING)
+    chronicle.adopt({}, [worker])
+    chronicle.look({"rw": RouteReport("rw", cut=5000)}, [worker])
+    assert events.after(0) == []
+    chronicle.look({"rw": RouteReport("rw", cut=5001)}, [worker, replace(worker, serial=4)])
+    assert [event.text for event in events.after(0)] == ["route rw: 1 session was cut", "worker 4 was started"]
+
+
+def test_an_outage_that_was_there_before_us_lasts_but_its_end_is_no_failover() -> None:
+    incidents = Incidents()
+    incidents.tell(Topology(), Topology(), 5.0)
+    assert incidents.lasting(10.0) == 0.0, "nothing was seen yet"
+    incidents.tell(Topology(), BETWEEN, 10.0)
+    incidents.tell(BETWEEN, BETWEEN, 20.0)
+    assert incidents.lasting(3610.0) == 3600.0
+    assert [one.kind for one in incidents.tell(BETWEEN, AFTER, 3610.0)] == [Kind.ROLE]
+    assert (incidents.lasting(4000.0), incidents.failovers.number) == (0.0, 0)
+
+
+def test_an_outage_goes_on_over_an_upgrade() -> None:
+    before = Chronicle(Events())
+    before.see("main", BEFORE)
+    before.see("main", BETWEEN)
+    outages = read(dict[str, Outage], json.loads(json.dumps(write(before.outages))))
+    events = Events()
+    after = Chronicle(events)
+    after.adopt(outages, [])
+    after.see("main", BETWEEN)
+    [was] = before.outages.values()
+    assert after.incidents["main"].lasting(was.since + 60.0) == 60.0
+    after.see("main", AFTER)
+    assert (events.after(0)[-1].kind, events.after(0)[-1].more["was"]) == (Kind.FAILOVER_ENDED, "a")
+    assert after.incidents["main"].failovers.number == 1
+    assert not after.outages
 
 
 def fields(block: bytes) -> dict[str, str]:
@@ -138,6 +180,10 @@ def test_a_stream_goes_on_where_it_broke_off(run: Run) -> None:
         other = stream_events(events, "deadbeef:99", None)
         await anext(other)
         assert json.loads(fields(await anext(other))["data"])["text"] == "one"
+        endless = stream_events(events, f"{events.instance}:{'9' * 5000}", None)
+        await anext(endless)
+        assert json.loads(fields(await anext(endless))["data"])["text"] == "one"
+        await endless.aclose()
         await again.aclose()
         await other.aclose()
         assert not events._told

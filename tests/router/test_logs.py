@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router import logs
+from router import admin, logs
 from router.log_lines import Format, fields_of
 from router.repeats import WINDOW, Repeats
 from tests.router.fakes import until
@@ -89,6 +90,52 @@ def test_fields_are_what_stands_behind_their_names(
     assert fields_of(template, values) == fields
 
 
+FORGED = "/x\n2026-11-20T03:00:00.000Z ERROR   worker 1: died\x1b[2J\u2028\u202e\udcff"
+
+
+def test_nobody_writes_a_line_of_his_own_into_the_log(told: Told) -> None:
+    logs.start("INFO")
+    log.warning("admin: POST %s denied", FORGED)
+    [line] = told.lines()
+    assert line.endswith("WARNING admin: POST /x?2026-11-20T03:00:00.000Z ERROR   worker 1: died?[2J??? denied")
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        log.exception("a fault")
+    first, *trace = told.lines()[1:]
+    assert first.endswith("ERROR   a fault")
+    assert any("ValueError: /x" in line for line in trace)
+    assert all(line.startswith("  ") and line.isprintable() for line in trace)
+
+
+def test_the_level_that_is_wanted_is_that_of_the_http_listener_too(told: Told) -> None:
+    def say() -> None:
+        admin.log.warning("admin: POST /x denied")
+        admin.library_log.debug("what aiohttp says besides")
+        try:
+            raise HttpProcessingError(message="odd")
+        except HttpProcessingError:
+            admin.library_log.debug("Error handling request from %s", "192.0.2.1", exc_info=True)
+
+    logs.start("ERROR")
+    say()
+    assert told.lines() == []
+    logs.start("INFO")
+    say()
+    assert [line.partition("WARNING ")[2] for line in told.lines()] == [
+        "admin: POST /x denied",
+        "admin: closed, client 192.0.2.1 sent what is not HTTP: HttpProcessingError",
+    ]
+
+
+def test_json_is_ascii_and_one_line_whatever_it_tells(told: Told) -> None:
+    logs.start("INFO", Format.JSON)
+    log.warning("member %s", "é\u2028" + FORGED)
+    [line] = told.lines()
+    assert line.isascii()
+    assert json.loads(line)["member"] == "é\u2028" + FORGED
+
+
 def test_a_flood_is_one_line_more(told: Told) -> None:
     logs.start("INFO", Format.JSON, repeats=3)
     for number in range(50):
@@ -113,6 +160,25 @@ def test_what_was_held_back_is_told_though_nothing_follows(told: Told) -> None:
 
     asyncio.run(scenario())
     assert told.lines()[-1].endswith("2 more within 1 s of: session %d: cut")
+
+
+def test_what_a_later_window_held_back_is_told_though_nothing_follows(told: Told) -> None:
+    async def scenario() -> None:
+        logs.start("INFO", repeats=1)
+        for _ in range(2):
+            log.info("one")
+        await asyncio.sleep(WINDOW / 2)  # time is the matter here: the next window ends later
+        for _ in range(3):
+            log.info("other")
+        await until(lambda: len(told.lines()) == 4, "the rest of both is told of")
+
+    asyncio.run(scenario())
+    assert [line.partition("INFO    ")[2] for line in told.lines()] == [
+        "one",
+        "other",
+        "1 more within 1 s of: one",
+        "2 more within 1 s of: other",
+    ]
 
 
 def test_without_a_limit_all_is_told(told: Told) -> None:

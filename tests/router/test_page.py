@@ -49,6 +49,13 @@ def test_nothing_comes_from_elsewhere_or_is_put_in_as_markup() -> None:
     assert not re.search(r'\son\w+="|style="', files["/"]), "the policy forbids it"
 
 
+def test_a_stream_that_is_opened_anew_tells_nothing_twice() -> None:
+    script = page.load()["/page.js"].body.decode()
+    hear = script[script.index("const hear =") : script.index("for (const kind of")]
+    compared = hear.index("heard.instance === instance && event.id <= heard.id) return;")
+    assert hear.index("message.lastEventId") < compared < hear.index("tell(event)")
+
+
 def test_every_kind_of_event_is_listened_for() -> None:
     events = pytest.importorskip("router.events", reason="there are no events to listen for yet")
     kinds = re.search(r"const KINDS = \[(.*?)\]", page.load()["/page.js"].body.decode(), re.DOTALL)
