@@ -17,7 +17,7 @@ from cluster.members import Endpoint, Member
 from cluster.topology import Topology
 from router import durations
 from router.addresses import UNIX, peer_of
-from router.dialing import ExhaustedError, connect
+from router.dialing import ExhaustedError, NoPortError, connect, tell_late
 from router.refusals import TOO_MANY, Refusal, encode, no_member, parking_full
 from router.routes import Candidate, endpoint_of, may_stay
 from router.splice import End, Side
@@ -250,15 +250,20 @@ class Session:
             while True:
                 topology = self.port.topology()
                 choice = self.port.pick(turn)
-                reason = choice.reason
+                reason, no_port = choice.reason, 0
                 for candidate in choice.candidates:
                     left = last_dial - time.monotonic()
                     if left <= 0 or self.port.topology().version != topology.version:
                         break
-                    failure = await self._dial(candidate, min(route.connect_timeout, left))
+                    try:
+                        failure = await self._dial(candidate, min(route.connect_timeout, left))
+                    except NoPortError as error:  # another may be reachable still
+                        failure, no_port = str(error), no_port + 1
                     if not failure:
                         return
                     reason = failure
+                if choice.candidates and no_port == len(choice.candidates):
+                    raise ExhaustedError(reason)
                 now = time.monotonic()
                 if now >= deadline:
                     self._refuse(no_member(route.name, reason, now - self.since))
@@ -298,7 +303,7 @@ class Session:
                 return ""
             failure = f"{member.name} closed the connection"
         except TimeoutError:
-            failure = f"{where} did not accept within {timeout:.1f} s"
+            failure = tell_late(candidate, port.names, timeout)
         except OSError as error:
             failure = f"{where}: {error.strerror or error}"
         finally:
