@@ -61,6 +61,7 @@ class Session:
         "_is_counted",
         "_is_introduced",
         "_member_end",
+        "_refusal",
         "bytes_seen",
         "client",
         "destination",
@@ -89,6 +90,7 @@ class Session:
         self.client = End(self, Side.CLIENT, loop)
         self._is_introduced = False
         self._is_counted = False
+        self._refusal: Refusal | None = None
         self._member_end: End | None = None
         self._attaching: asyncio.Task[None] | None = None
         self._dialing: tuple[Member, asyncio.Timeout] | None = None
@@ -118,6 +120,22 @@ class Session:
         """Whether it is the client's turn to speak, and it has not: X clients speak first, others are greeted."""
         return not self.bytes_in and (self.port.route.protocol is Protocol.X or bool(self.bytes_out))
 
+    def announce(self, descriptor: int) -> bool:
+        """Its connection is there and its client not known yet: it counts from now on. Whether there is room for it.
+
+        Args:
+            descriptor: the number of its socket.
+        """
+        self._count()
+        self.port.descriptors.owed += 1
+        self._refusal = self.port.admit(None, descriptor)
+        return self._refusal is None
+
+    def withdraw(self) -> None:
+        """It does not begin after all."""
+        self.port.descriptors.owed -= 1
+        self._uncount()
+
     def introduce(self, source: Endpoint, destination: Endpoint) -> None:
         """A trusted proxy says who the client is, and what it connected to."""
         self.source, self.destination, self._is_introduced = source, destination, True
@@ -133,9 +151,10 @@ class Session:
         port = self.port
         port.sessions[self.id] = self
         port.tally.started += 1
-        port.counts.enter(port.route.name)
-        self._is_counted = True
-        refusal = port.admit(self.source, transport.get_extra_info("socket").fileno())
+        if self._is_counted:  # by what came before its header
+            port.descriptors.owed -= 1
+        self._count()
+        refusal = self._refusal or port.admit(self.source, transport.get_extra_info("socket").fileno())
         if refusal is not None:
             self._refuse(refusal)
             return
@@ -196,6 +215,11 @@ class Session:
         for end in (self._member_end, self.client):
             if end is not None:
                 end.abort()
+
+    def _count(self) -> None:
+        if not self._is_counted:
+            self._is_counted = True
+            self.port.counts.enter(self.port.route.name)
 
     def _uncount(self) -> None:
         if self._is_counted:
@@ -339,7 +363,6 @@ class Session:
         tally.connect_seconds[name] = tally.connect_seconds.get(name, 0.0) + took
         durations.count(tally.connect_times.setdefault(name, {}), durations.CONNECT_BOUNDS, took)
         self.client.join(end)
-        self.port.dial_succeeded(member.name)
         self.port.sweeps.joined(self)
 
     def _refuse(self, refusal: Refusal) -> None:
