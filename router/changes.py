@@ -11,6 +11,8 @@ from srv.documents import Table
 
 MOVING = ("listen", "protocol", "destination", "cluster", "members", "proxy_protocol")
 """Options of a route that make another route of it: its sessions have the drain's time to end."""
+OCTAL = ("socket_mode",)
+"""Options that are permissions, and written as such."""
 FIXED = ("enabled", "listen", "metrics_listen", "self_signed", "tls")
 """Of the admin listener: what is read once, at the start. An upgrade in place (SIGUSR2) reads it again."""
 
@@ -90,11 +92,15 @@ def _flat(top: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
-        f"{key} {_spell(before[key])} -> {_spell(value)}" for key, value in after.items() if before[key] != value
+        f"{key} {_spell(key, before[key])} -> {_spell(key, value)}"
+        for key, value in after.items()
+        if before[key] != value
     )
 
 
-def _spell(value: Any) -> str:
+def _spell(key: str, value: Any) -> str:
     if isinstance(value, tuple):
-        return "[" + ", ".join(map(_spell, value)) + "]"
+        return "[" + ", ".join(_spell(key, one) for one in value) + "]"
+    if key in OCTAL:
+        return f"{value:04o}"
     return str(getattr(value, "value", value))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -20,12 +21,20 @@ from router.words import Protocol
 from srv.hosts import HOST_INTERVAL, HOST_RETRY, Hosts, Locate
 from srv.names import is_address
 
-OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""What a failing `connect` says of this machine and not of the member: no descriptors, no memory, no ports left."""
+log = logging.getLogger("fairlead.router")
+
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What a failing `connect` says of this machine and not of the member: no descriptors, no memory."""
+CAPABILITIES_GET = b"\x01\x00\x00\x00\x01"
+"""The X message that every server answers, before anybody has logged in."""
 
 
 class ExhaustedError(Exception):
     """This process or machine can open no more connections now; no member is to blame."""
+
+
+class NoPortError(Exception):
+    """Nothing can be connected to from here at this address: no port is left for it, or we have none of its family."""
 
 
 class NoAddressError(OSError):
@@ -73,6 +82,10 @@ class Names:
                 await asyncio.shield(self._asking[host])
         return self._found[host].addresses
 
+    def is_asking(self, host: str) -> bool:
+        """Whether it is not known yet where a host is, since the lookup has no answer."""
+        return host in self._asking and host not in self._found
+
     def doubt(self, host: str) -> None:
         """Look this host up again before long: nobody accepts where it was."""
         found = self._found.get(host)
@@ -89,8 +102,11 @@ class Names:
     async def _ask(self, host: str) -> None:
         before = self._found.get(host)
         known = before.addresses if before else ()
+        found: tuple[str, ...] = ()
         try:
             found = await self._locate(host)
+        except Exception:  # a fault in one lookup must not end the router
+            log.exception("%s could not be looked up, by a fault of the router", host)
         finally:
             del self._asking[host]
         ordered = tuple(sorted(found, key=lambda one: one != next(iter(known), None)))  # stable
@@ -119,21 +135,22 @@ async def connect(
 
     Raises:
         OSError: the member cannot be connected to.
+        NoPortError: it cannot be from here, at none of its addresses.
         ExhaustedError: nobody can be, for a reason of our own.
     """
     loop, endpoint = asyncio.get_running_loop(), candidate.endpoint
     addresses = await names.addresses(endpoint.host)
     if not addresses:
         raise NoAddressError(errno.EHOSTUNREACH, f"{endpoint.host} cannot be resolved")
-    for number, address in enumerate(addresses, 1):
+    failures: list[OSError] = []
+    for address in addresses:
         try:
             async with asyncio.timeout(route.connect_timeout / len(addresses) if len(addresses) > 1 else None):
                 transport, _ = await loop.create_connection(make_protocol, address, endpoint.port)
         except OSError as error:  # a TimeoutError is one, too
             if error.errno in OURS:
                 raise ExhaustedError(os.strerror(error.errno or 0)) from error
-            if number == len(addresses):
-                raise
+            failures.append(error)
             continue
         names.prefer(endpoint.host, address)
         sock = transport.get_extra_info("socket")
@@ -144,20 +161,32 @@ async def connect(
             transport.abort()
             raise OSError(errno.EIO, "it did not take the PROXY header")
         return transport
-    raise AssertionError("unreachable")
+    told = [error for error in failures if error.errno != errno.EADDRNOTAVAIL]
+    if told:
+        raise told[-1]
+    raise NoPortError(f"{endpoint}: {os.strerror(errno.EADDRNOTAVAIL)}") from failures[-1]
+
+
+def tell_late(candidate: Candidate, names: Names, seconds: float) -> str:
+    """Why a member was not connected to within so many seconds."""
+    name, endpoint = candidate.member.name, candidate.endpoint
+    where = name if name == str(endpoint) else f"{name} at {endpoint}"
+    if names.is_asking(endpoint.host):
+        return f"{where}: {endpoint.host} cannot be resolved: no answer within {seconds:.1f} s"
+    return f"{where} did not accept within {seconds:.1f} s"
 
 
 async def answers(candidate: Candidate, route: Route, names: Names) -> bool:
-    """Whether a member accepts a connection, and where servers speak first, greets; within `connect_timeout`."""
+    """Whether a member accepts a connection and says something, within `connect_timeout`."""
     heard = asyncio.get_running_loop().create_future()
     transport: asyncio.BaseTransport | None = None
     try:
         async with asyncio.timeout(route.connect_timeout):
             transport = await connect(lambda: _Ear(heard), candidate, route, names)
-            if route.protocol is Protocol.CLASSIC:
-                return bool(await heard)
-            return True
-    except (OSError, ExhaustedError):
+            if route.protocol is Protocol.X:
+                transport.write(CAPABILITIES_GET)  # type: ignore[attr-defined]  # uvloop's transports derive from nothing
+            return bool(await heard)
+    except (OSError, ExhaustedError, NoPortError):
         return False
     finally:
         if transport is not None:

@@ -137,11 +137,18 @@ class HostBlocks:
     def __init__(self) -> None:
         self._routes: dict[str, HostErrors] = {}
 
-    def configure(self, limits: dict[str, int]) -> None:
-        """Errors in a row that block a host, by route; other routes are forgotten."""
-        self._routes = {name: self._routes.get(name) or HostErrors(limit) for name, limit in limits.items()}
+    def configure(self, limits: dict[str, int]) -> tuple[str, ...]:
+        """Errors in a row that block a host, by route; 0 blocks none, and other routes are forgotten.
+
+        Returns:
+            Routes whose blocks are lifted by that.
+        """
+        lifted = tuple(name for name, one in self._routes.items() if one.blocked() and not limits.get(name))
+        kept = {name: one for name, one in self._routes.items() if name not in lifted}
+        self._routes = {name: kept.get(name) or HostErrors(limit) for name, limit in limits.items()}
         for name, limit in limits.items():
             self._routes[name].limit = limit
+        return lifted
 
     def remember(self, blocked: Mapping[str, Iterable[str]]) -> None:
         """Hosts that were blocked before an upgrade, by route."""

@@ -109,16 +109,48 @@ def notice_dead_peers(sock: socket.socket, wire: Wire) -> None:
     own = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, sock.fileno())
     try:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, wire.keepalive_idle > 0)
-        for option, value in (
-            (socket.TCP_KEEPIDLE, wire.keepalive_idle),
-            (socket.TCP_KEEPINTVL, wire.keepalive_interval),
-            (socket.TCP_KEEPCNT, wire.keepalive_count),
-            (socket.TCP_USER_TIMEOUT, wire.tcp_user_timeout * 1000),
-        ):
+        for option, value in _watched(wire):
             if value:
                 own.setsockopt(socket.IPPROTO_TCP, option, value)
     finally:
         own.detach()
+
+
+def adapt(sock: socket.socket, wire: Wire) -> None:
+    """Set a socket that listens already to what is wanted of it now; whoever has a copy of it shares that."""
+    if sock.family != socket.AF_UNIX:
+        with socket.socket(sock.family, socket.SOCK_STREAM) as fresh:  # has the kernel's own, for what is left to it
+            for option, value in _watched(wire):
+                if not value:
+                    sock.setsockopt(socket.IPPROTO_TCP, option, fresh.getsockopt(socket.IPPROTO_TCP, option))
+        notice_dead_peers(sock, wire)
+    sock.listen(wire.backlog)
+
+
+def is_dual_stack(sock: socket.socket) -> bool:
+    """Whether an IPv6 socket takes IPv4 clients, too."""
+    return not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def permit(file: File, mode: int) -> None:
+    """Set the permissions of a Unix socket's file, unless it is another's by now.
+
+    Raises:
+        OSError: it is gone, or not ours to change.
+    """
+    path = Path(file[0])
+    found = path.stat()
+    if (found.st_dev, found.st_ino) == file[1:]:
+        path.chmod(mode)
+
+
+def _watched(wire: Wire) -> tuple[tuple[int, int], ...]:
+    return (
+        (socket.TCP_KEEPIDLE, wire.keepalive_idle),
+        (socket.TCP_KEEPINTVL, wire.keepalive_interval),
+        (socket.TCP_KEEPCNT, wire.keepalive_count),
+        (socket.TCP_USER_TIMEOUT, wire.tcp_user_timeout * 1000),
+    )
 
 
 def _family(where: Listen) -> socket.AddressFamily:

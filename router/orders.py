@@ -36,7 +36,9 @@ class Orders:
     def configure(self, orders: Configure, sockets: Mapping[str, int]) -> None:
         """Have these routes served on these descriptors, by address; whoever is to serve them is briefed after that."""
         self._configure, self._sockets = orders, dict(sockets)
-        self.blocks.configure({one.route.name: one.route.limits.max_connect_errors for one in orders.routes})
+        limits = {one.route.name: one.route.limits.max_connect_errors for one in orders.routes}
+        for route in self.blocks.configure(limits):
+            self._tell(Blocked(route, *self.blocks.stand(route)))
 
     def show(self, cluster: str, topology: Topology) -> None:
         """Tell all of a cluster's topology, where it differs from what they know."""

@@ -107,6 +107,8 @@ class Port:
         self.quarantine = Quarantine(route.limits.quarantine_threshold, route.limits.quarantine_interval)
         self.names = Names(tasks)
         self.sessions: dict[int, Session] = {}
+        self.prefaces: set[Preface] = set()
+        """Connections that are to be sessions once a PROXY header has come."""
         self.tally = Tally()
         self.parked_now = 0
         self.turns: Iterator[int] = itertools.count()
@@ -127,6 +129,8 @@ class Port:
     def route(self, route: Route) -> None:
         limits, before = route.limits, self._route.limits
         self._route, self._proxies = route, _proxies_of(route)
+        if limits.idle_timeout != before.idle_timeout:
+            self.sweeps.route_changed()
         self.hosts.limit = limits.max_connect_errors
         if (limits.quarantine_threshold, limits.quarantine_interval) != (
             before.quarantine_threshold,
@@ -140,7 +144,21 @@ class Port:
         session = Session(self, loop)
         if self._proxies is None:
             return session.client
-        return Preface(session, self._proxies, loop, self.route.limits.client_connect_timeout)
+        return Preface(session, self._proxies, loop, self.route.limits.client_connect_timeout, self.prefaces)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no session, and nothing that may become one."""
+        return not self.sessions and not self.prefaces
+
+    def cut(self, why: str) -> int:
+        """End all sessions at once, and what may become one; return how many sessions there were."""
+        for preface in list(self.prefaces):
+            preface.abort()
+        sessions = list(self.sessions.values())
+        for session in sessions:
+            session.cut(why)
+        return len(sessions)
 
     def admit(self, client: Endpoint | None, descriptor: int) -> Refusal | None:
         """Why a session that has just entered is refused, or None. It has been counted already.

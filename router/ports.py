@@ -28,16 +28,19 @@ class Ports:
         self._make = make
         self._sockets: dict[str, socket.socket] = {}
         self._held: dict[str, tuple[RouteOrder, Listener]] = {}
-        self._leaving: list[tuple[Port, float]] = []  # ports of routes that are gone, and when their time is over
+        self._leaving: list[
+            tuple[str, Port, float]
+        ] = []  # cluster, port of a route that is gone, when its time is over
         self._past: dict[str, RouteReport] = {}
 
     def __iter__(self) -> Iterator[Port]:
         yield from [listener.port for _, listener in self._held.values()]
-        yield from [port for port, _ in self._leaving]
+        yield from [port for _, port, _ in self._leaving]
 
     def of(self, cluster: str) -> list[Port]:
         """Those that lead to a cluster; an empty name is for lists of servers."""
-        return [listener.port for order, listener in self._held.values() if order.cluster == cluster]
+        held = [listener.port for order, listener in self._held.values() if order.cluster == cluster]
+        return [*held, *(port for led_to, port, _ in self._leaving if led_to == cluster)]
 
     def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
         """Take over descriptors of listening sockets, in this order."""
@@ -61,7 +64,7 @@ class Ports:
                 # Whoever listens on from here on takes what is queued; where nobody does, we do first.
                 left = any(one.address == order.address for one in orders.values())
                 await self._stop(order, listener, queued=not left)
-                self._leaving.append((listener.port, time.monotonic() + wanted.drain_timeout))
+                self._leaving.append((order.cluster, listener.port, time.monotonic() + wanted.drain_timeout))
         for name, order in orders.items():
             if name not in self._held and order.address in self._sockets:
                 listener = Listener(self._make(order), self._sockets[order.address].dup())
@@ -80,26 +83,33 @@ class Ports:
 
     def cut(self) -> int:
         """End all sessions; return how many there were."""
-        return sum(_cut_all(port, "the router ends") for port in self)
+        return sum(port.cut("the router ends") for port in self)
 
     def end_leaving(self, now: float) -> None:
         """End the sessions of routes that are gone, where their time is over."""
-        for port, deadline in list(self._leaving):
+        for at in list(self._leaving):
+            _, port, deadline = at
             if now >= deadline:
-                _cut_all(port, "its route is gone")
-            if not port.sessions:
-                self._leaving.remove((port, deadline))
+                port.cut("its route is gone")
+            if port.is_empty:
+                self._leaving.remove(at)
                 gone = past(report_route(port, listening=False))
                 self._past = combine([*self._past.values(), gone])
 
     def report(self) -> tuple[RouteReport, ...]:
         """What each route did and does."""
         now = [report_route(listener.port, listening=listener.listening) for _, listener in self._held.values()]
-        leaving = [report_route(port, listening=False) for port, _ in self._leaving]
+        leaving = [report_route(port, listening=False) for _, port, _ in self._leaving]
         return tuple(combine([*self._past.values(), *now, *leaving]).values())
 
     async def _stop(self, order: RouteOrder, listener: Listener, *, queued: bool) -> None:
         """Accept no more. With `queued`, first what the kernel has accepted for us: closing would reset it."""
+        try:
+            await self._take_last(order, listener, queued=queued)
+        finally:
+            listener.port.sweeps.end_with_sessions()
+
+    async def _take_last(self, order: RouteOrder, listener: Listener, *, queued: bool) -> None:
         listener.close()
         loop, sock = asyncio.get_running_loop(), self._sockets[order.address]
         while queued:
@@ -120,10 +130,3 @@ def _identity(order: RouteOrder) -> tuple[object, ...]:
     route = order.route
     behind_proxies = bool(route.proxy_networks)
     return order.address, order.cluster, route.protocol, route.destination, route.members, behind_proxies
-
-
-def _cut_all(port: Port, why: str) -> int:
-    sessions = list(port.sessions.values())
-    for session in sessions:
-        session.cut(why)
-    return len(sessions)

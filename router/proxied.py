@@ -29,6 +29,12 @@ class Introduced(Shape):
     def id(self) -> int:
         """Its number, for the log."""
 
+    def announce(self, descriptor: int) -> bool:
+        """Its connection is there and its client not known yet: it counts from now on. Whether there is room for it."""
+
+    def withdraw(self) -> None:
+        """It does not begin after all."""
+
     def introduce(self, source: Endpoint, destination: Endpoint) -> None:
         """A trusted proxy says who the client is, and what it connected to."""
 
@@ -41,13 +47,22 @@ class Preface(asyncio.Protocol):
         proxies: from where a header is required.
         loop: the event loop.
         timeout: seconds for the header to come.
+        waiting: where it stands while it waits for one.
     """
 
-    def __init__(self, session: Introduced, proxies: Networks, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+    def __init__(
+        self,
+        session: Introduced,
+        proxies: Networks,
+        loop: asyncio.AbstractEventLoop,
+        timeout: float,
+        waiting: set[Preface],
+    ) -> None:
         self._session = session
         self._proxies = proxies
         self._loop = loop
         self._timeout = timeout
+        self._waiting = waiting
         self._transport: asyncio.Transport | None = None
         self._proxy: Endpoint | None = None
         self._late: asyncio.TimerHandle | None = None
@@ -58,6 +73,10 @@ class Preface(asyncio.Protocol):
         self._proxy = peer_of(transport.get_extra_info("peername"))
         if self._proxy not in self._proxies:
             self._hand_over(b"")
+            return
+        self._waiting.add(self)
+        if not self._session.announce(transport.get_extra_info("socket").fileno()):
+            self._hand_over(b"")  # to be refused, whoever it is
             return
         self._late = self._loop.call_later(self._timeout, self._end, f"no PROXY header within {self._timeout:g} s")
 
@@ -79,7 +98,17 @@ class Preface(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._late is not None:
             self._late.cancel()
+            self._late = None
         self._transport = None
+        if self in self._waiting:
+            self._waiting.remove(self)
+            self._session.withdraw()
+
+    def abort(self) -> None:
+        """Close at once: there is no time left for a header."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
 
     def _introduce(self, header: Header) -> None:
         if header.source is None or header.destination is None:
@@ -95,6 +124,7 @@ class Preface(asyncio.Protocol):
             self._late = None
         if transport is None:
             return
+        self._waiting.discard(self)
         client = self._session.client
         transport.set_protocol(client)
         client.connection_made(transport)
@@ -106,5 +136,4 @@ class Preface(asyncio.Protocol):
             return
         where = self._proxy or "a Unix socket"
         log.warning("session %d: closed, the proxy at %s sent no usable header: %s", self._session.id, where, why)
-        self._transport.abort()
-        self._transport = None
+        self.abort()

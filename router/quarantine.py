@@ -59,6 +59,10 @@ class Quarantine:
         self._next_look.pop(name, None)
         return self._held.pop(name, None) is not None
 
+    def doubts(self, name: str) -> bool:
+        """Whether the latest dial of a member failed, or it is held."""
+        return name in self._failures
+
     def due(self, now: float) -> list[Candidate]:
         """Whom to look at now; each is due again after the interval."""
         names = [name for name, at in self._next_look.items() if at <= now]

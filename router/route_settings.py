@@ -17,6 +17,9 @@ from srv.names import canonical, is_address
 
 UNIX_PATH_BYTES = 107  # unix(7): sun_path has 108, the last of them zero
 
+ALWAYS_FIRST = (StrategyName.FIRST_AVAILABLE, StrategyName.NEXT_AVAILABLE)
+"""Strategies by which all sessions go to one member while it accepts."""
+
 _read_address = address(None, "127.0.0.1:6446")
 
 
@@ -36,7 +39,8 @@ def _read_member(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError('wanted a text like "db1.example.com:3306"')
     endpoint = parse_endpoint(value, 0)
-    return endpoint if is_address(endpoint.host) else Endpoint(canonical(endpoint.host), endpoint.port)
+    spelt = str(ipaddress.ip_address(endpoint.host)) if is_address(endpoint.host) else canonical(endpoint.host)
+    return Endpoint(spelt, endpoint.port)
 
 
 def _read_network(value: object) -> object:
@@ -90,7 +94,8 @@ class RouteSettings(Table):
     """Seconds a new session waits for a member: below the common drivers' connect timeout of 10 s, so that
     the error reaches them, and above the 7 s a group needs to replace a dead primary."""
     parking_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
-    """Sessions that may wait at once; the next is refused. Each holds a socket and at most what one read brings."""
+    """Sessions that may wait at once in a worker; the next is refused. Each holds a socket and at most what one read
+    brings."""
     connect_timeout: Annotated[float, Field(gt=0, le=60)] = 2.0
     """Seconds to connect to one member before the next is tried: two lost SYNs on a network of milliseconds (MySQL
     Router's 5 s would leave time for one member only before drivers give up)."""
@@ -101,7 +106,7 @@ class RouteSettings(Table):
     """Sessions at once; the next is refused with error 1040. 0: only `max_total_connections` counts."""
     max_connect_errors: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     """Sessions in a row that a client host ends before it answers a member's greeting; then it is blocked, error 1129.
-    MySQL's own default. 0: none is blocked. This machine's own addresses never are: all that runs here shares them."""
+    MySQL's own default. 0: none is blocked. Loopback addresses never are: all that runs here shares them."""
     quarantine_threshold: Annotated[int, Field(ge=0, le=1000)] = 1
     """Dials in a row that fail before a member is tried only after all others. 1 as MySQL Router has it: one timeout is
     time enough lost. 0: never."""
@@ -159,6 +164,8 @@ class RouteSettings(Table):
             raise WrongError("rebalance", "is for routes to the SECONDARY members of a cluster")
         if self.disconnect_on_promoted_to_primary and self.destination is not Destination.SECONDARY:
             raise WrongError("disconnect_on_promoted_to_primary", "is for routes to the SECONDARY members of a cluster")
+        if self.rebalance and self.strategy in ALWAYS_FIRST:
+            raise WrongError("rebalance", f"goes with no {self.strategy.value}: who is ended would come straight back")
         if self.dual_stack and (isinstance(self.listen, UnixPath) or self.listen.host != "::"):
             raise WrongError("dual_stack", "needs a route that listens on [::]")
         if self.proxy_protocol != bool(self.proxy_networks):

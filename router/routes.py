@@ -184,6 +184,23 @@ def pools_of(topology: Topology, route: Route) -> Pools:
     return [*pools, topology.primaries()] if route.fallback_to_primary else pools
 
 
+def preferred(topology: Topology, route: Route, out: Collection[str]) -> dict[str, int]:
+    """Whom new sessions go to while they accept, and their weights; without who only stands in.
+
+    Args:
+        topology: the latest one.
+        route: whose sessions they are.
+        out: names of members that get none now.
+    """
+    pools = pools_of(topology, route)[: -1 if route.fallback_to_primary else None]
+    open_to = ([one.member for one in pool if one.member.name not in out] for pool in pools)
+    first = next((pool for pool in open_to if pool), [])
+    if route.strategy is not StrategyName.WEIGHTED:
+        return dict.fromkeys((one.name for one in first), 1)
+    best = min((one.priority for one in first), default=0)
+    return {one.name: one.weight for one in first if one.priority == best}
+
+
 def _in_order(pool: Sequence[MemberStatus], strategy: StrategyName, draw: Draw) -> list[MemberStatus]:
     by_name = {one.member.name: one for one in pool}
     shares = shares_of(pool) if strategy is StrategyName.WEIGHTED else {}

@@ -17,7 +17,7 @@ from cluster.members import Endpoint, Member
 from cluster.topology import Topology
 from router import durations
 from router.addresses import UNIX, peer_of
-from router.dialing import ExhaustedError, connect
+from router.dialing import ExhaustedError, NoPortError, connect, tell_late
 from router.refusals import TOO_MANY, Refusal, encode, no_member, parking_full
 from router.routes import Candidate, endpoint_of, may_stay
 from router.splice import End, Side
@@ -61,6 +61,7 @@ class Session:
         "_is_counted",
         "_is_introduced",
         "_member_end",
+        "_refusal",
         "bytes_seen",
         "client",
         "destination",
@@ -89,6 +90,7 @@ class Session:
         self.client = End(self, Side.CLIENT, loop)
         self._is_introduced = False
         self._is_counted = False
+        self._refusal: Refusal | None = None
         self._member_end: End | None = None
         self._attaching: asyncio.Task[None] | None = None
         self._dialing: tuple[Member, asyncio.Timeout] | None = None
@@ -118,6 +120,22 @@ class Session:
         """Whether it is the client's turn to speak, and it has not: X clients speak first, others are greeted."""
         return not self.bytes_in and (self.port.route.protocol is Protocol.X or bool(self.bytes_out))
 
+    def announce(self, descriptor: int) -> bool:
+        """Its connection is there and its client not known yet: it counts from now on. Whether there is room for it.
+
+        Args:
+            descriptor: the number of its socket.
+        """
+        self._count()
+        self.port.descriptors.owed += 1
+        self._refusal = self.port.admit(None, descriptor)
+        return self._refusal is None
+
+    def withdraw(self) -> None:
+        """It does not begin after all."""
+        self.port.descriptors.owed -= 1
+        self._uncount()
+
     def introduce(self, source: Endpoint, destination: Endpoint) -> None:
         """A trusted proxy says who the client is, and what it connected to."""
         self.source, self.destination, self._is_introduced = source, destination, True
@@ -133,9 +151,10 @@ class Session:
         port = self.port
         port.sessions[self.id] = self
         port.tally.started += 1
-        port.counts.enter(port.route.name)
-        self._is_counted = True
-        refusal = port.admit(self.source, transport.get_extra_info("socket").fileno())
+        if self._is_counted:  # by what came before its header
+            port.descriptors.owed -= 1
+        self._count()
+        refusal = self._refusal or port.admit(self.source, transport.get_extra_info("socket").fileno())
         if refusal is not None:
             self._refuse(refusal)
             return
@@ -197,6 +216,11 @@ class Session:
             if end is not None:
                 end.abort()
 
+    def _count(self) -> None:
+        if not self._is_counted:
+            self._is_counted = True
+            self.port.counts.enter(self.port.route.name)
+
     def _uncount(self) -> None:
         if self._is_counted:
             self._is_counted = False
@@ -250,15 +274,20 @@ class Session:
             while True:
                 topology = self.port.topology()
                 choice = self.port.pick(turn)
-                reason = choice.reason
+                reason, no_port = choice.reason, 0
                 for candidate in choice.candidates:
                     left = last_dial - time.monotonic()
                     if left <= 0 or self.port.topology().version != topology.version:
                         break
-                    failure = await self._dial(candidate, min(route.connect_timeout, left))
+                    try:
+                        failure = await self._dial(candidate, min(route.connect_timeout, left))
+                    except NoPortError as error:  # another may be reachable still
+                        failure, no_port = str(error), no_port + 1
                     if not failure:
                         return
                     reason = failure
+                if choice.candidates and no_port == len(choice.candidates):
+                    raise ExhaustedError(reason)
                 now = time.monotonic()
                 if now >= deadline:
                     self._refuse(no_member(route.name, reason, now - self.since))
@@ -298,7 +327,7 @@ class Session:
                 return ""
             failure = f"{member.name} closed the connection"
         except TimeoutError:
-            failure = f"{where} did not accept within {timeout:.1f} s"
+            failure = tell_late(candidate, port.names, timeout)
         except OSError as error:
             failure = f"{where}: {error.strerror or error}"
         finally:
@@ -334,7 +363,6 @@ class Session:
         tally.connect_seconds[name] = tally.connect_seconds.get(name, 0.0) + took
         durations.count(tally.connect_times.setdefault(name, {}), durations.CONNECT_BOUNDS, took)
         self.client.join(end)
-        self.port.dial_succeeded(member.name)
         self.port.sweeps.joined(self)
 
     def _refuse(self, refusal: Refusal) -> None:

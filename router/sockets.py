@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
+import logging
 import os
 import socket
 import struct
@@ -15,8 +17,10 @@ from collections.abc import Iterable, Mapping, MutableMapping
 
 from cluster.members import Endpoint
 from router.addresses import Listen
-from router.listening import File, ListenError, file_of, open_socket, remove_file
+from router.listening import File, ListenError, adapt, file_of, is_dual_stack, open_socket, permit, remove_file
 from router.routes import Wire
+
+log = logging.getLogger("fairlead.router")
 
 LISTEN_FDS_START = 3  # sd_listen_fds(3)
 SETTLING = 0.2
@@ -55,6 +59,7 @@ class ListeningSockets:
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}
+        self._wires: dict[str, Wire] = {}  # what they are set to
         self._files: dict[str, File] = {}  # of Unix sockets, to be removed with them
         self._offered: dict[str, socket.socket] = {}  # handed to us; used where an address asks for them
         self.stored: set[str] = set()  # addresses that somebody else keeps open, too: systemd
@@ -73,20 +78,28 @@ class ListeningSockets:
     def open(self, wanted: Mapping[str, tuple[Listen, Wire]]) -> list[str]:
         """Listen on addresses, besides those that are open; return those that are new. All of them or none.
 
+        Those that are open, or were handed to us, are set to what is wanted now; accepted connections keep what they
+        have. The permissions of a file that somebody else keeps are theirs to set, until a change of ours.
+
         Args:
             wanted: by what asks for them, for the error; with what their sockets are set to.
 
         Raises:
-            ListenError: one cannot be had; the message says what asks for it.
+            ListenError: one cannot be had, or not as it is wanted; the message says what asks for it.
         """
         opened: list[str] = []
         for asking, (where, wire) in wanted.items():
             address = str(where)
             if address in self._sockets:
+                if wire.dual_stack != self._wires[address].dual_stack:
+                    self.close(opened)
+                    raise ListenError(f"{asking}: dual_stack cannot change while {address} is open; a restart does it")
                 continue
             try:
                 offered = self._offered.pop(address, None)
-                self._sockets[address] = offered if offered is not None else open_socket(where, wire)
+                if offered is None:
+                    offered, self._wires[address] = open_socket(where, wire), wire
+                self._sockets[address] = offered
             except ListenError as exc:
                 self.close(opened)
                 raise ListenError(f"{asking}: {exc}") from exc
@@ -94,7 +107,26 @@ class ListeningSockets:
             if file is not None:
                 self._files[address] = file
             opened.append(address)
+        for where, wire in wanted.values():
+            if self._wires.get(str(where)) != wire:
+                self._adapt(where, wire)
         return opened
+
+    def _adapt(self, where: Listen, wire: Wire) -> None:
+        address = str(where)
+        sock, file, before = self._sockets[address], self._files.get(address), self._wires.get(address)
+        self._wires[address] = wire
+        adapt(sock, wire)
+        is_ours = address not in self.stored if before is None else before.socket_mode != wire.socket_mode
+        if file is not None and is_ours:
+            try:
+                permit(file, wire.socket_mode)
+            except OSError as exc:
+                log.warning("%s: the permissions stay as they are: %s", address, exc.strerror)
+        if isinstance(where, Endpoint) and where.host == "::" and is_dual_stack(sock) != wire.dual_stack:
+            log.warning(
+                "%s: whoever opened this socket chose dual_stack = %s", address, str(not wire.dual_stack).lower()
+            )
 
     def settle(self) -> None:
         """Close what was offered and nobody asked for."""
@@ -116,6 +148,7 @@ class ListeningSockets:
             sock = self._sockets.pop(address, None)
             if sock is not None:
                 sock.close()
+            self._wires.pop(address, None)
             file = self._files.pop(address, None)
             if file is not None and address not in self.stored:
                 remove_file(file)
@@ -132,7 +165,9 @@ class ListeningSockets:
 def address_of(sock: socket.socket) -> str:
     """Where a socket listens, as settings spell it."""
     name = sock.getsockname()
-    return str(Endpoint(name[0], name[1])) if isinstance(name, tuple) else f"unix:{name}"
+    if not isinstance(name, tuple):
+        return f"unix:{name}"
+    return str(Endpoint(str(ipaddress.ip_address(name[0])), name[1]))
 
 
 def take_from_systemd(environment: MutableMapping[str, str], pid: int) -> list[int]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cluster.topology import Topology
+from router.departures import Departure, hurried
 from router.dialing import answers
 from router.rebalancing import Attached, bounded, choose, surplus
-from router.routes import Candidate, Leave, pools_of
-from router.words import StrategyName
+from router.routes import Candidate, Leave, preferred
+from router.sessions import Phase
 
 if TYPE_CHECKING:
     from router.port import Port
@@ -38,10 +38,11 @@ class Sweeps:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._fresh: dict[int, Session] = {}  # handshake not known to be done; the oldest first
+        self._unheard: dict[int, Session] = {}  # with a member in doubt that has said nothing to them yet
         self._resting: dict[int, tuple[float, Session]] = {}  # when to look whether it is idle; the soonest first
-        self._leaving: dict[str, float] = {}  # members whose sessions are to be gone, and by when
+        self._leaving: dict[str, Departure] = {}  # members whose sessions are to be gone
         self._budget: dict[str, int] = {}  # sessions that are to be moved off each member
-        self._readers: frozenset[str] = frozenset()  # who had the route's role at the latest topology
+        self._readers: frozenset[str] | None = None  # whom new sessions went to at the latest look; None before any
         self._moved: dict[int, int] = {}  # bytes of sessions a sweep ago, while some are moved
         self._owed = 0.0  # parts of a session that the pace allows by now
         self._timer: asyncio.TimerHandle | None = None
@@ -51,46 +52,59 @@ class Sweeps:
     def start(self) -> None:
         """Sweep from now on."""
         self._is_ending = False
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        self._plan(self._port.topology())
+        self._wind()
 
     def end_with_sessions(self) -> None:
-        """The port accepts no more: sweep while it has sessions."""
+        """The port accepts no more: sweep while it has sessions, be they some that were still taken from the queue."""
         self._is_ending = True
-        if self._timer is not None and not self._port.sessions:
+        if not self._port.is_empty:
+            self._wind()
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def route_changed(self) -> None:
+        """Look at sessions by the route's new idle timeout, those at rest included."""
+        now = time.monotonic()
+        self._resting.clear()
+        if not self._port.route.limits.idle_timeout:
+            return
+        for session in self._port.sessions.values():
+            if session.member is not None and session.phase is not Phase.ENDED:
+                if session.bytes_in + session.bytes_out != session.bytes_seen:
+                    session.quiet_since = now  # as far as is known: nobody has looked
+                self._rest(session)
 
     def joined(self, session: Session) -> None:
         """A session has got its member."""
         self._fresh[session.id] = session
+        if session.member is not None and self._port.quarantine.doubts(session.member.name):
+            self._unheard[session.id] = session
         if self._port.route.limits.idle_timeout:
             self._rest(session)
 
     def forget(self, session: Session) -> bool:
         """A session is gone; whether its handshake was not known to be done."""
         self._resting.pop(session.id, None)
+        if self._unheard.pop(session.id, None) is not None:
+            self._hear(session)
         return self._fresh.pop(session.id, None) is not None
 
     def leave(self, modes: Mapping[str, Leave]) -> None:
         """End the sessions of members that are to be left by a time."""
-        now = time.monotonic()
+        now, counts = time.monotonic(), self._counts()
         self._leaving = {
-            name: self._leaving.get(name, now + mode.end_within)
+            name: hurried(self._leaving.get(name), Departure(now, now + mode.end_within, counts.get(name, 0)))
             for name, mode in modes.items()
             if mode.end_within is not None
         }
         self._end_leaving(now)
+        self._plan(self._port.topology())
 
     def topology_changed(self, new: Topology) -> None:
         """Plan to move sessions where a member has come back."""
-        if not self._port.route.rebalance_rate:
-            return
-        before, self._readers = self._readers, frozenset(self._weights(new))
-        if before and self._readers - before:
-            self._budget = surplus(self._counts(), self._weights(new))
-            for name, many in self._budget.items():
-                log.info("route %s: %d sessions are moved off %s", self._port.route.name, many, name)
+        self._plan(new)
 
     def sweep(self, now: float) -> None:
         """Do all of it once.
@@ -98,9 +112,12 @@ class Sweeps:
         Args:
             now: monotonic seconds.
         """
+        for session in list(self._unheard.values()):
+            self._hear(session)
         self._end_overdue(now)
         self._end_idle(now)
         self._end_leaving(now)
+        self._plan(self._port.topology())  # one may be out of quarantine, or caught up
         self._move()
         if not self._is_ending:
             for candidate in self._port.quarantine.due(now):
@@ -108,13 +125,23 @@ class Sweeps:
 
     def _tick(self) -> None:
         self._timer = None
-        if self._is_ending and not self._port.sessions:
+        if self._is_ending and self._port.is_empty:
             return
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        self._wind()
         try:
             self.sweep(time.monotonic())
         except Exception:  # a fault in one sweep must not be the last
             log.exception("route %s: a fault of the router", self._port.route.name)
+
+    def _wind(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    def _hear(self, session: Session) -> None:
+        """Note a member that was in doubt and speaks: that it accepts is not enough."""
+        if session.bytes_out and session.member is not None:
+            self._unheard.pop(session.id, None)
+            self._port.dial_succeeded(session.member.name)
 
     def _end_overdue(self, now: float) -> None:
         before = now - self._port.route.limits.client_connect_timeout
@@ -145,27 +172,41 @@ class Sweeps:
             self._rest(session)
 
     def _end_leaving(self, now: float) -> None:
-        for name, until in self._leaving.items():
-            sessions = [one for one in self._port.sessions.values() if one.member and one.member.name == name]
-            sweeps_left = max(1.0, (until - now) / TICK)
+        for name, departure in self._leaving.items():
+            sessions = [one for at, one in self._attached() if at == name]
             sessions.sort(key=lambda one: one.since)
             why = self._port.modes[name].why
-            for session in sessions[: math.ceil(len(sessions) / sweeps_left)]:
+            for session in sessions[: max(0, len(sessions) - departure.may_stay(now))]:
                 session.end(why, f"{name} is {why}")
 
+    def _plan(self, topology: Topology) -> None:
+        """Count what is to be moved, if there are new members for new sessions."""
+        if not self._port.route.rebalance_rate:
+            self._readers = None
+            return
+        weights = self._weights(topology)
+        before, self._readers = self._readers, frozenset(weights)
+        if before is None or not self._readers - before:
+            return
+        self._budget = surplus(self._counts(), weights)
+        for name, many in self._budget.items():
+            log.info("route %s: %d sessions are moved off %s", self._port.route.name, many, name)
+
     def _weights(self, topology: Topology) -> dict[str, int]:
-        """What sessions should be parted by: those whom the route prefers, without who only stands in."""
-        route = self._port.route
-        pools = pools_of(topology, route)[: -1 if route.fallback_to_primary else None]
-        weighs = route.strategy is StrategyName.WEIGHTED
-        names = [one for pool in pools for one in pool if one.member.name not in self._port.modes]
-        return {one.member.name: one.member.weight if weighs else 1 for one in names}
+        """What sessions should be parted by: those that new ones go to, so that who is ended does not come back."""
+        out = {*self._port.modes, *self._port.quarantine.held}
+        return preferred(topology, self._port.route, out)
+
+    def _attached(self) -> Iterator[tuple[str, Session]]:
+        """Sessions with their members' names, without those that already end."""
+        for session in self._port.sessions.values():
+            if session.member is not None and session.phase is not Phase.ENDED:
+                yield session.member.name, session
 
     def _counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for session in self._port.sessions.values():
-            if session.member is not None:
-                counts[session.member.name] = counts.get(session.member.name, 0) + 1
+        for name, _ in self._attached():
+            counts[name] = counts.get(name, 0) + 1
         return counts
 
     def _move(self) -> None:
@@ -176,11 +217,11 @@ class Sweeps:
             return
         before, self._moved = self._moved, {}
         attached = []
-        for session in self._port.sessions.values():
-            if session.member is not None and session.member.name in self._budget:
+        for name, session in self._attached():
+            if name in self._budget:
                 carried = self._moved[session.id] = session.bytes_in + session.bytes_out
                 quiet = before.get(session.id) == carried
-                attached.append(Attached(session.id, session.member.name, session.since, quiet))
+                attached.append(Attached(session.id, name, session.since, quiet))
         if not before:
             return  # a second from now it is known who is quiet
         self._owed += self._port.route.rebalance_rate * TICK
@@ -197,8 +238,11 @@ class Sweeps:
             self._port.tasks.create_task(self._look(candidate), name=f"look whether {name} accepts")
 
     async def _look(self, candidate: Candidate) -> None:
+        name = candidate.member.name
         try:
             if await answers(candidate, self._port.route, self._port.names):
-                self._port.dial_succeeded(candidate.member.name)
+                self._port.dial_succeeded(name)
+        except Exception:  # a fault in one look must not end the router
+            log.exception("route %s: %s could not be looked at, by a fault of the router", self._port.route.name, name)
         finally:
-            self._looking.discard(candidate.member.name)
+            self._looking.discard(name)

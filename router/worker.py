@@ -148,7 +148,7 @@ class Worker:
             return False
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._cut_at_end += self._ports.cut()
-        return not any(port.sessions for port in self._ports)
+        return all(port.is_empty for port in self._ports)
 
     async def _obey(self) -> None:
         while True:

@@ -53,10 +53,10 @@ def address(default_port: int | None, example: str = "192.0.2.53:53") -> BeforeV
         if endpoint.port == 0:
             raise ValueError(f'the port is missing; write ADDRESS:PORT, like "{example}"')
         try:
-            ipaddress.ip_address(endpoint.host)
+            host = ipaddress.ip_address(endpoint.host)
         except ValueError:
             raise ValueError(f"wanted an IP address, and {endpoint.host!r} is none; write one, like ::1") from None
-        return endpoint
+        return Endpoint(str(host), endpoint.port)  # one spelling, by which addresses are compared
 
     return BeforeValidator(read)
 

@@ -37,12 +37,17 @@ class Hosts:
         """A host's addresses; none where it cannot be resolved. An address stands for itself, without a lookup.
 
         Time spent waiting for a turn does not count against the host. One that is given up keeps its turn until the
-        system has given it up, too.
+        system has given it up, too; one that cannot even begin, as there can be no more threads, finds nothing.
         """
         if is_address(host):
             return (host,)
         await self._turns.acquire()
-        lookup = _look_up(host)
+        try:
+            lookup = _look_up(host)
+        except RuntimeError as exc:
+            self._turns.release()
+            log.warning("host-not-asked host=%s: %s; raise the limit of threads", host, exc)
+            return ()
         lookup.add_done_callback(lambda _: self._turns.release())
         try:
             async with asyncio.timeout(HOST_TIMEOUT):
@@ -81,6 +86,11 @@ class Addresses(dict[str, tuple[str, ...]]):
 
 
 def _look_up(host: str) -> asyncio.Future[tuple[str, ...]]:
+    """Have the system asked.
+
+    Raises:
+        RuntimeError: no thread can be started.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[tuple[str, ...]] = loop.create_future()
 

@@ -41,6 +41,11 @@ def test_limits_change_in_place_and_addresses_move() -> None:
     ]
 
 
+def test_permissions_are_spelt_as_they_are_written() -> None:
+    changes = compare(settings(), settings(routes__rw__socket_mode="0600"))
+    assert changes.routes_changed == {"rw": ("socket_mode 0666 -> 0600",)}
+
+
 def test_what_comes_and_goes_is_named() -> None:
     more = {"listen": "127.0.0.1:3", "protocol": "x", "destination": "PRIMARY", "cluster": "a"}
     changes = compare(settings(), settings(routes__ro=None, routes__x=more, clusters__b=None, clusters__c={"srv": "c"}))

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from cluster.members import Endpoint, Member
 from router.addresses import Networks, UnixPath, is_loopback, peer_of
 from router.counts import LocalCounts
+from router.departures import Departure, hurried
 from router.descriptors import Descriptors
-from router.host_errors import HostErrors
+from router.host_errors import HostBlocks, HostErrors
 from router.loads import Loads
 from router.quarantine import Quarantine
 from router.rebalancing import Attached, bounded, choose, surplus
@@ -74,6 +75,35 @@ def test_errors_in_a_row_block_a_host_until_it_is_reset() -> None:
     assert hosts.reset() == ("c", "d")
     assert not hosts.is_blocked("c")
     assert HostErrors(0).failed("a") is False
+
+
+def test_blocks_are_lifted_with_the_limit_and_with_the_route() -> None:
+    blocks = HostBlocks()
+    assert blocks.configure({"a": 2, "b": 2}) == ()
+    for name in ("a", "b"):
+        blocks.hear(name, {"h": 2}, ())
+    assert blocks.configure({"a": 3, "b": 2}) == ()
+    assert blocks.stand("a") == (("h",), False)
+    assert blocks.configure({"a": 0, "b": 2}) == ("a",)
+    assert blocks.stand("a") == ((), False)
+    assert blocks.configure({"a": 2}) == ("b",)
+    assert blocks.configure({"a": 2, "b": 2}) == ()
+    assert blocks.stand("b") == ((), False)
+
+
+@given(st.integers(0, 1000), st.floats(0.001, 1e5), st.floats(0, 1))
+def test_those_who_leave_do_so_evenly(sessions: int, whole: float, part: float) -> None:
+    departure = Departure(100.0, 100.0 + whole, sessions)
+    assert departure.may_stay(100.0) == sessions
+    assert departure.may_stay(100.0 + whole) == 0
+    assert abs(departure.may_stay(100.0 + whole * part) - sessions * (1 - part)) <= 1.001
+
+
+def test_a_departure_is_hurried_and_not_put_off() -> None:
+    first = Departure(0.0, 600.0, 4)
+    assert hurried(None, first) is first
+    assert hurried(first, Departure(10.0, 610.0, 4)) is first
+    assert hurried(first, Departure(10.0, 10.0, 3)).may_stay(10.0) == 0
 
 
 @given(st.lists(st.integers(0, 30).map(str)))

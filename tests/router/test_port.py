@@ -145,7 +145,7 @@ def test_hosts_that_hang_up_are_blocked_by_the_address_that_a_trusted_proxy_name
     run(scenario())
 
 
-def test_this_machine_is_never_blocked(run: Run) -> None:
+def test_loopback_is_never_blocked(run: Run) -> None:
     async def scenario() -> None:
         cluster = Cluster()
         chosen = replace(route(), limits=Limits(max_connect_errors=1))

@@ -145,6 +145,25 @@ def test_a_clusters_name_may_be_written_in_several_ways(name: str) -> None:
             "routes.rw.rebalance: is for routes to the SECONDARY members",
         ),
         (
+            {"clusters": CLUSTER, "routes": {"ro": {**READS, "strategy": "first-available", "rebalance": True}}},
+            "routes.ro.rebalance: goes with no first-available",
+        ),
+        (
+            {"clusters": CLUSTER, "routes": {"ro": {**READS, "strategy": "next-available", "rebalance": True}}},
+            "routes.ro.rebalance: goes with no next-available",
+        ),
+        (
+            {
+                "clusters": CLUSTER,
+                "routes": {"a": {**ROUTE, "listen": "[::1]:7"}, "b": {**ROUTE, "listen": "[0:0::1]:7"}},
+            },
+            "routes.b.listen: [::1]:7 is already the address of route a",
+        ),
+        (
+            {"routes": {"one": {"listen": "127.0.0.1:1", "protocol": "x", "members": ["[::1]", "[0::1]"]}}},
+            "routes.one.members: one of them stands there twice",
+        ),
+        (
             {"clusters": CLUSTER, "routes": {"rw": {**ROUTE, "proxy_protocol": True}}},
             "routes.rw.proxy_networks: name the networks of the proxies that are to be believed",
         ),

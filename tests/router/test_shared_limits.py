@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cluster.members import Endpoint, Role
 from router.host_errors import HostBlocks, HostNews
-from router.messages import Retire
+from router.messages import Blocked, Retire
 from router.routes import Leave, Limits
 from router.words import Destination
 from tests.router.conftest import Run
@@ -91,6 +91,38 @@ def test_a_host_is_blocked_for_what_it_did_to_all_workers(run: Run) -> None:
             await bench.report()
             said, writer = await attempt(clients, at, ELSEWHERE)
             assert said == b"hello "
+            writer.close()
+
+    run(scenario())
+
+
+def test_blocks_are_lifted_in_workers_with_the_limit_and_with_the_route(run: Run) -> None:
+    async def scenario() -> None:
+        async with Clients() as clients, member(handler=aloof) as one, a_crew(1) as bench:
+            [at] = bench.sockets
+            limited = replace(proxied(route()), limits=Limits(max_connect_errors=6))
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+
+            async def said_to_a_blocked_one() -> bytes:
+                bench.serve((limited, at))
+                bench.crew.orders.blocks.hear("test", {"192.0.2.7": 6}, ())
+                bench.crew.tell(Blocked("test", *bench.crew.orders.blocks.stand("test")))
+                await bench.report()
+                return (await attempt(clients, at, ELSEWHERE))[0]
+
+            assert error_of(await said_to_a_blocked_one())[0] == 1129
+            bench.serve((replace(limited, limits=Limits(max_connect_errors=0)), at))
+            await bench.report()
+            said, writer = await attempt(clients, at, ELSEWHERE)
+            assert said == b"hello ", "none is blocked"
+            writer.close()
+            assert error_of(await said_to_a_blocked_one())[0] == 1129
+            bench.serve((replace(limited, name="another"), at))
+            bench.serve((limited, at))
+            await bench.report()
+            said, writer = await attempt(clients, at, ELSEWHERE)
+            assert said == b"hello ", "it was forgotten with the route"
             writer.close()
 
     run(scenario())

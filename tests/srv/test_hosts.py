@@ -72,6 +72,20 @@ async def test_one_that_takes_too_long_is_given_up_and_keeps_its_turn(monkeypatc
     assert await asyncio.wait_for(other, 10) == ("other",)
 
 
+async def test_one_that_cannot_begin_finds_nothing_and_keeps_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(hosts, "LOOKUPS", 1)
+    monkeypatch.setattr(hosts, "_ask_system", lambda host: (host,))
+    some = Hosts()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for _ in range(3):
+            assert await asyncio.wait_for(some.locate("db"), 10) == ()
+    assert await asyncio.wait_for(some.locate("db"), 10) == ("db",)
+
+
 def test_a_process_ends_without_waiting_for_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=20, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
