@@ -23,7 +23,7 @@ from cluster.members import Member
 from cluster.topology import Topology, Trust
 from router import logs
 from router.accounts import report_sessions
-from router.counts import SharedCounts, SharedMemory
+from router.counts import Place, SharedCounts, SharedMemory
 from router.descriptors import Descriptors
 from router.host_errors import HostNews
 from router.link import Link
@@ -76,9 +76,10 @@ class Worker:
         serial: its number; no two workers of a router have the same.
         counts: where sessions are counted, all workers together.
         rows: where each route is counted; shared with `counts`.
+        place: this worker's among those that accept.
     """
 
-    def __init__(self, serial: int, counts: SharedCounts, rows: dict[str, int]) -> None:
+    def __init__(self, serial: int, counts: SharedCounts, rows: dict[str, int], place: Place) -> None:
         self.serial = serial
         self.state = WorkerState.STARTING
         self._counts = counts
@@ -90,7 +91,7 @@ class Worker:
         self._descriptors = Descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
-        self._ports = Ports(self._make_port)
+        self._ports = Ports(self._make_port, place)
         self._attaching: asyncio.TaskGroup | None = None
         self._drain_timeout = 0.0
         self._deadline: float | None = None
@@ -130,7 +131,7 @@ class Worker:
             now = time.monotonic()
             if now - self._heard_at > SILENCE_LIMIT:
                 self._go_blind()
-            self._ports.end_leaving(now)
+            self._ports.tick(now)
             self._tell_handshakes()
 
     def _hosts_of(self, route: str) -> HostNews:
@@ -284,7 +285,8 @@ def main() -> None:
     number_sessions_from(serial * SESSIONS_A_WORKER + 1)
     os.set_inheritable(LINK_FD, False)
     rows: dict[str, int] = {}
-    worker = Worker(serial, SharedCounts(SharedMemory(MEMORY_FD), column, rows), rows)
+    memory = SharedMemory(MEMORY_FD)
+    worker = Worker(serial, SharedCounts(memory, column, rows), rows, Place(memory, column))
     import uvloop
 
     uvloop.run(worker.run(socket.socket(fileno=LINK_FD)))
