@@ -1,7 +1,8 @@
-"""How many sessions there are: of a route and in total, all worker processes together.
+"""How many sessions there are: of a route and in total, all worker processes together; and who accepts.
 
 Owns the memory that workers share: a table of a row for each route and a column for each worker, written by its owner
-alone and read by all. Row 0 is the total. Must not know what the numbers are compared with.
+alone and read by all. Row 0 is the total; after the routes comes a row that says when each worker last told that it
+accepts, and then one word of the main process. Must not know what the numbers are compared with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ COLUMNS = 256
 ROWS = 4096
 """Routes, and one for the total. Rows that were never written take no memory."""
 WORD = 8  # bytes of a number: one store, so that no reader sees half of it
+ACCEPTING = ROWS
+"""The row of who accepts: monotonic milliseconds, 0 for one that does not."""
+_USED = (ROWS + 1) * COLUMNS
+"""The word of how many columns have ever been used: they are given out lowest first, and nobody looks further."""
+SIZE = WORD * (_USED + 1)
 
 
 class Counts(Shape):
@@ -58,27 +64,44 @@ class SharedMemory:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, WORD * COLUMNS * ROWS)
+        if os.fstat(fd).st_size < SIZE:  # new, or of a version before
+            os.ftruncate(fd, SIZE)
+        self._map = mmap.mmap(fd, SIZE)
         self._words = memoryview(self._map).cast("q")
 
     @classmethod
     def make(cls) -> SharedMemory:
         """A new one, all zero."""
-        fd = os.memfd_create("fairlead-counts", os.MFD_CLOEXEC)
-        os.ftruncate(fd, WORD * COLUMNS * ROWS)
-        return cls(fd)
+        return cls(os.memfd_create("fairlead-counts", os.MFD_CLOEXEC))
+
+    def use(self, column: int) -> None:
+        """Count this column from now on: the main process says so before its worker begins."""
+        self._words[_USED] = max(self._words[_USED], column + 1)
 
     def add(self, row: int, column: int, number: int) -> None:
         """Add to one's own word."""
         self._words[row * COLUMNS + column] += number
 
+    def set(self, row: int, column: int, number: int) -> None:
+        """Write one's own word."""
+        self._words[row * COLUMNS + column] = number
+
+    @property
+    def used(self) -> int:
+        """Columns that have ever been used."""
+        return self._words[_USED]
+
+    def row(self, row: int) -> memoryview[int]:
+        """A row, as far as it is used: a view."""
+        return self._words[row * COLUMNS : row * COLUMNS + self._words[_USED]]
+
     def sum(self, row: int) -> int:
         """A row, all workers together."""
-        return sum(self._words[row * COLUMNS : (row + 1) * COLUMNS])
+        return sum(self.row(row))
 
     def clear(self, column: int) -> None:
         """Forget what a worker that is gone counted."""
-        for at in range(column, COLUMNS * ROWS, COLUMNS):
+        for at in range(column, COLUMNS * (ACCEPTING + 1), COLUMNS):
             if self._words[at]:
                 self._words[at] = 0
 
@@ -116,6 +139,42 @@ class SharedCounts:
 
     def total(self) -> int:
         return self._memory.sum(0)
+
+
+class Place:
+    """One worker among those that accept from the same sockets.
+
+    Args:
+        memory: the table.
+        column: this worker's own.
+    """
+
+    def __init__(self, memory: SharedMemory, column: int) -> None:
+        self._memory = memory
+        self._column = column
+
+    def tell(self, now: float) -> None:
+        """Say that this worker accepts and is not stuck, at `now` in monotonic seconds."""
+        self._memory.set(ACCEPTING, self._column, round(1000 * now))
+
+    def leave(self) -> None:
+        """Say that it does not accept."""
+        self._memory.set(ACCEPTING, self._column, 0)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there has never been another."""
+        return self._memory.used <= 1
+
+    def own(self) -> int:
+        """Sessions of this worker."""
+        return self._memory.row(0)[self._column]
+
+    def others(self, since: float) -> list[int]:
+        """Sessions of each other worker that told since then, monotonic seconds, that it accepts."""
+        told = 1000 * since
+        counts = zip(self._memory.row(0), self._memory.row(ACCEPTING), strict=True)
+        return [count for at, (count, when) in enumerate(counts) if when > told and at != self._column]
 
 
 class Rows:

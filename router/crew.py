@@ -112,6 +112,7 @@ class Crew:
     def adopt(self, states: Iterable[HandState]) -> None:
         """Take over workers of the main process before; they serve until `relieve`, and others are started besides."""
         for state in states:
+            self.memory.use(state.column)
             self.hands[state.serial] = Hand(state, self._hear, self._ended)
         self._superseded = frozenset(self.hands)
 
@@ -214,6 +215,7 @@ class Crew:
             self._start_later(FIRST_WAIT)
             return
         serial, self.next_serial = self.next_serial, self.next_serial + 1
+        self.memory.use(column)
         try:
             hand = spawn(serial, column, self.memory, self._hear, self._ended)
         except OSError as exc:

@@ -1,4 +1,4 @@
-"""Connecting to a member: where its name leads, the sockets' settings, and the header that names the client.
+"""Connecting to a member: where its name leads, and the header that names the client.
 
 Owns the difference between a member's failure and our own. Must not know sessions, nor which member is right.
 """
@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.members import Endpoint
-from router.listening import notice_dead_peers
 from router.proxy_header import encode
 from router.routes import Candidate, Route
-from router.words import Protocol
+from router.words import Protocol, ProxyProtocol
 from srv.hosts import HOST_INTERVAL, HOST_RETRY, Hosts, Locate
 from srv.names import is_address
 
@@ -145,21 +144,23 @@ async def connect(
     failures: list[OSError] = []
     for address in addresses:
         try:
-            async with asyncio.timeout(route.connect_timeout / len(addresses) if len(addresses) > 1 else None):
+            if len(addresses) == 1:
                 transport, _ = await loop.create_connection(make_protocol, address, endpoint.port)
+            else:
+                async with asyncio.timeout(route.connect_timeout / len(addresses)):
+                    transport, _ = await loop.create_connection(make_protocol, address, endpoint.port)
         except OSError as error:  # a TimeoutError is one, too
             if error.errno in OURS:
                 raise ExhaustedError(os.strerror(error.errno or 0)) from error
             failures.append(error)
             continue
         names.prefer(endpoint.host, address)
-        sock = transport.get_extra_info("socket")
-        notice_dead_peers(sock, route.wire)
-        header = encode(route.send_proxy, source, destination)
-        # Not through the transport, which may send later than what others send beside it. A new socket has room for it.
-        if header and os.write(sock.fileno(), header) != len(header):
-            transport.abort()
-            raise OSError(errno.EIO, "it did not take the PROXY header")
+        if route.send_proxy is not ProxyProtocol.OFF:
+            header = encode(route.send_proxy, source, destination)
+            # Not through the transport, which may send later than what others send beside it. A new socket has room.
+            if os.write(transport.get_extra_info("socket").fileno(), header) != len(header):
+                transport.abort()
+                raise OSError(errno.EIO, "it did not take the PROXY header")
         return transport
     told = [error for error in failures if error.errno != errno.EADDRNOTAVAIL]
     if told:

@@ -16,16 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 from cluster.members import Endpoint, Member
 from cluster.topology import Topology
 from router.addresses import Networks, is_loopback
+from router.attaching import Attaching
 from router.counts import Counts, LocalCounts
 from router.descriptors import Descriptors
 from router.dialing import Names
 from router.host_errors import HostErrors, Hosts
 from router.loads import Loads
+from router.patience import Patience
 from router.promotions import Promotions
 from router.proxied import Preface
 from router.quarantine import Quarantine
 from router.refusals import TOO_MANY, Refusal, host_blocked
-from router.routes import Candidate, Leave, Pick, Route, pick
+from router.routes import Candidate, Leave, Lineup, Pick, Route
 from router.sessions import Session
 from router.strategies import Draw
 from router.sweeps import Sweeps
@@ -116,9 +118,11 @@ class Port:
         """What is wanted of members, by name."""
         self.sweeps = Sweeps(self)
         self._promotions = Promotions(topology())
+        self.dials: Patience[Attaching] = Patience(route.connect_timeout, Attaching.end_dial)
         self._proxies = _proxies_of(route)
         self._rng = rng or random.Random()
         self._changed = asyncio.Event()
+        self._lineup = Lineup(topology(), route)
 
     @property
     def route(self) -> Route:
@@ -132,6 +136,7 @@ class Port:
         if limits.idle_timeout != before.idle_timeout:
             self.sweeps.route_changed()
         self.hosts.limit = limits.max_connect_errors
+        self.dials.seconds = route.connect_timeout
         if (limits.quarantine_threshold, limits.quarantine_interval) != (
             before.quarantine_threshold,
             before.quarantine_interval,
@@ -180,9 +185,12 @@ class Port:
 
     def pick(self, turn: int) -> Pick:
         """The members that a session may try now, in order."""
-        draw = Draw(turn, self.loads.by_member(), self.quarantine.order, self._rng)
-        held = self.quarantine.held
-        return pick(self.topology(), self.route, draw=draw, now=time.monotonic(), barred=self.modes, suspects=held)
+        known = self.topology(), self._route, self.modes, self.quarantine.held
+        if not self._lineup.is_of(*known):
+            self._lineup = Lineup(*known)
+        if self._lineup.only is not None:
+            return self._lineup.only
+        return self._lineup.pick(Draw(turn, self.loads.by_member(), self.quarantine.order, self._rng), time.monotonic())
 
     def dial_failed(self, candidate: Candidate, why: str) -> None:
         """A member that is offered could not be connected to, or did not greet."""

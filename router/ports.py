@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from router.accounts import report_route
+from router.counts import Place
 from router.listener import Listener
 from router.messages import Configure, RouteOrder
 from router.port import Port
 from router.reports import RouteReport, combine, past
+from router.yielding import Yielding
 
 
 class Ports:
@@ -22,10 +24,12 @@ class Ports:
 
     Args:
         make: makes the port that an order asks for.
+        place: this worker's among those that have the same sockets; None where there is no other.
     """
 
-    def __init__(self, make: Callable[[RouteOrder], Port]) -> None:
+    def __init__(self, make: Callable[[RouteOrder], Port], place: Place | None = None) -> None:
         self._make = make
+        self._yielding = Yielding(place, self._step_back, self._step_forward) if place is not None else None
         self._sockets: dict[str, socket.socket] = {}
         self._held: dict[str, tuple[RouteOrder, Listener]] = {}
         self._leaving: list[
@@ -67,14 +71,23 @@ class Ports:
                 self._leaving.append((order.cluster, listener.port, time.monotonic() + wanted.drain_timeout))
         for name, order in orders.items():
             if name not in self._held and order.address in self._sockets:
-                listener = Listener(self._make(order), self._sockets[order.address].dup())
+                accepted = self._yielding.accepted if self._yielding is not None else None
+                listener = Listener(self._make(order), self._sockets[order.address].dup(), accepted)
                 await listener.start()
                 self._held[name] = order, listener
         for address in self._sockets.keys() - {order.address for order in orders.values()}:
             self._sockets.pop(address).close()
 
+    def tick(self, now: float) -> None:
+        """What is to be done every tenth of a second, at `now` in monotonic seconds."""
+        self._end_leaving(now)
+        if self._yielding is not None and self._held:
+            self._yielding.tick()
+
     async def close(self, *, queued: bool) -> None:
         """Accept no more. With `queued`, first what waits on the sockets."""
+        if self._yielding is not None:
+            self._yielding.end()
         for order, listener in self._held.values():
             await self._stop(order, listener, queued=queued)
         for sock in self._sockets.values():
@@ -85,7 +98,15 @@ class Ports:
         """End all sessions; return how many there were."""
         return sum(port.cut("the router ends") for port in self)
 
-    def end_leaving(self, now: float) -> None:
+    def _step_back(self) -> None:
+        for _, listener in self._held.values():
+            listener.step_back()
+
+    async def _step_forward(self) -> None:
+        for _, listener in list(self._held.values()):
+            await listener.step_forward()
+
+    def _end_leaving(self, now: float) -> None:
         """End the sessions of routes that are gone, where their time is over."""
         for at in list(self._leaving):
             _, port, deadline = at

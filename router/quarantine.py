@@ -29,11 +29,8 @@ class Quarantine:
         self._numbers = itertools.count(1)
         self._held: dict[str, Candidate] = {}
         self._next_look: dict[str, float] = {}
-
-    @property
-    def held(self) -> Collection[str]:
-        """Names of the members in quarantine."""
-        return self._held.keys()
+        self.held: Collection[str] = ()
+        """Names of the members in quarantine: another object whenever they are others."""
 
     @property
     def order(self) -> Mapping[str, int]:
@@ -51,13 +48,18 @@ class Quarantine:
         was_held = name in self._held
         self._held[name] = candidate  # where it is now
         self._next_look.setdefault(name, now + self._interval)
+        if not was_held:
+            self.held = tuple(self._held)
         return not was_held
 
     def succeeded(self, name: str) -> bool:
         """A dial succeeded; whether that ends a quarantine."""
         self._failures.pop(name, None)
-        self._next_look.pop(name, None)
-        return self._held.pop(name, None) is not None
+        if self._held.pop(name, None) is None:
+            return False
+        del self._next_look[name]
+        self.held = tuple(self._held)
+        return True
 
     def doubts(self, name: str) -> bool:
         """Whether the latest dial of a member failed, or it is held."""

@@ -139,6 +139,83 @@ def static_topology(members: Sequence[Endpoint]) -> Topology:
     return Topology(version=1, trust=Trust.QUORUM, reason="", members=statuses)
 
 
+class Lineup:
+    """Whom new sessions of a route may use while nothing changes that is known of its members: a pick only orders them.
+
+    Args:
+        topology: the latest one.
+        route: the port the sessions come to.
+        barred: names of members that get no new sessions: drained, or hidden.
+        suspects: names of members that could not be connected to lately; they are tried when nobody else is left.
+    """
+
+    __slots__ = ("_pools", "_strategy", "barred", "only", "route", "suspects", "topology")
+
+    def __init__(
+        self, topology: Topology, route: Route, barred: Collection[str] = (), suspects: Collection[str] = ()
+    ) -> None:
+        self.topology = topology
+        self.route = route
+        self.barred = barred
+        self.suspects = suspects
+        self._strategy = STRATEGIES[route.strategy]
+        pools = pools_of(topology, route)
+        open_to = [[one for one in pool if one.member.name not in barred] for pool in pools]
+        self._pools = [_Pool.of(pool, route) for pool in open_to if pool]
+        candidates = tuple(one for pool in self._pools for one in pool.candidates.values())
+        self.only: Pick | None = None
+        """What every pick is, where there is nothing to choose from and no age to regard."""
+        if topology.trust is not Trust.BLIND and len(candidates) <= 1:
+            self.only = Pick(candidates, "" if candidates else _why_nobody(topology, route, pools, barred))
+
+    def is_of(self, topology: Topology, route: Route, barred: Collection[str], suspects: Collection[str]) -> bool:
+        """Whether it was made of these very objects, and so is what another would be."""
+        return self.topology is topology and self.route is route and self.barred is barred and self.suspects is suspects
+
+    def pick(self, draw: Draw, now: float) -> Pick:
+        """Order the members that a new session may use.
+
+        Args:
+            draw: what the strategy may go by.
+            now: monotonic seconds, the clock of `Topology.taken_at`.
+        """
+        topology = self.topology
+        if topology.trust is Trust.BLIND and now - topology.taken_at > self.route.topology_max_age:
+            return Pick((), f"{topology.reason}, and what was known before is too old to use")
+        if self.only is not None:
+            return self.only
+        ordered = [
+            pool.candidates[one.name]
+            for pool in self._pools
+            for one in self._strategy(pool.contenders, draw)
+            if one.name in pool.candidates
+        ]
+        if self.suspects:
+            ordered.sort(key=lambda one: one.member.name in self.suspects)  # stable
+        if not ordered:
+            return Pick((), _why_nobody(topology, self.route, pools_of(topology, self.route), self.barred))
+        return Pick(tuple(ordered))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Members in question, as a strategy sees them, and where those are that speak the route's protocol."""
+
+    contenders: Sequence[Contender]
+    candidates: Mapping[str, Candidate]
+
+    @classmethod
+    def of(cls, pool: Sequence[MemberStatus], route: Route) -> _Pool:
+        shares = shares_of(pool) if route.strategy is StrategyName.WEIGHTED else {}
+        contenders, candidates = {}, {}
+        for member in (one.member for one in pool):
+            name, endpoint = member.name, endpoint_of(member, route)
+            contenders[name] = Contender(name, member.priority, member.weight, shares.get(name, 100))
+            if endpoint is not None:
+                candidates[name] = Candidate(member, endpoint)
+        return cls(tuple(contenders.values()), candidates)
+
+
 def pick(
     topology: Topology,
     route: Route,
@@ -148,34 +225,16 @@ def pick(
     barred: Collection[str] = (),
     suspects: Collection[str] = (),
 ) -> Pick:
-    """Order the members that a new session of this route may use.
+    """Order the members that one new session of this route may use; the arguments are a `Lineup`'s."""
+    return Lineup(topology, route, barred, suspects).pick(draw, now)
 
-    Args:
-        topology: the latest one.
-        route: the port the session came to.
-        draw: what its strategy may go by.
-        now: monotonic seconds, the clock of `Topology.taken_at`.
-        barred: names of members that get no new sessions: drained, or hidden.
-        suspects: names of members that could not be connected to lately; they are tried when nobody else is left.
-    """
-    if topology.trust is Trust.BLIND and now - topology.taken_at > route.topology_max_age:
-        return Pick((), f"{topology.reason}, and what was known before is too old to use")
-    pools = pools_of(topology, route)
-    open_to = [[one for one in pool if one.member.name not in barred] for pool in pools]
-    usable = [one for pool in open_to for one in _in_order(pool, route.strategy, draw)]
-    usable.sort(key=lambda status: status.member.name in suspects)  # stable
-    candidates = []
-    for status in usable:
-        endpoint = endpoint_of(status.member, route)
-        if endpoint is not None:
-            candidates.append(Candidate(status.member, endpoint))
-    if candidates:
-        return Pick(tuple(candidates))
+
+def _why_nobody(topology: Topology, route: Route, pools: Pools, barred: Collection[str]) -> str:
     if topology.trust is Trust.NO_QUORUM:
-        return Pick((), topology.reason)
+        return topology.reason
     out = sorted({one.member.name for pool in pools for one in pool if one.member.name in barred})
     why = f": {', '.join(out)} takes no new sessions" if out else ""
-    return Pick((), f"no {route.destination.value} is available{why}")
+    return f"no {route.destination.value} is available{why}"
 
 
 def pools_of(topology: Topology, route: Route) -> Pools:
@@ -199,15 +258,6 @@ def preferred(topology: Topology, route: Route, out: Collection[str]) -> dict[st
         return dict.fromkeys((one.name for one in first), 1)
     best = min((one.priority for one in first), default=0)
     return {one.name: one.weight for one in first if one.priority == best}
-
-
-def _in_order(pool: Sequence[MemberStatus], strategy: StrategyName, draw: Draw) -> list[MemberStatus]:
-    by_name = {one.member.name: one for one in pool}
-    shares = shares_of(pool) if strategy is StrategyName.WEIGHTED else {}
-    contenders = [
-        Contender(name, one.member.priority, one.member.weight, shares.get(name, 100)) for name, one in by_name.items()
-    ]
-    return [by_name[one.name] for one in STRATEGIES[strategy](contenders, draw)]
 
 
 def shares_of(pool: Sequence[MemberStatus]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """One client connection and what it is attached to.
 
-Owns a session's states and its way to a member: pick, dial, park, join or refuse. Must not know how members are found.
+Owns a session's states, its end, and what is counted of it. Must not know how it comes to its member.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from cluster.members import Endpoint, Member
 from cluster.topology import Topology
 from router import durations
 from router.addresses import UNIX, peer_of
-from router.dialing import ExhaustedError, NoPortError, connect, tell_late
-from router.refusals import TOO_MANY, Refusal, encode, no_member, parking_full
+from router.attaching import Attaching
+from router.listening import notice_dead_peers
+from router.refusals import Refusal, encode, no_member
 from router.routes import Candidate, endpoint_of, may_stay
 from router.splice import End, Side
 from router.words import Protocol
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from router.port import Port
 
 log = logging.getLogger("fairlead.router")
-
-# Seconds between tries to dial members that refuse while the topology still offers them: doubled from the first to the
-# last. A new topology interrupts the wait, so this matters only for members that come back unchanged.
-FIRST_RETRY = 0.1
-LAST_RETRY = 1.0
 
 
 class Phase(Enum):
@@ -57,14 +53,13 @@ class Session:
 
     __slots__ = (
         "_attaching",
-        "_dialing",
+        "_destination",
         "_is_counted",
         "_is_introduced",
         "_member_end",
         "_refusal",
         "bytes_seen",
         "client",
-        "destination",
         "id",
         "joined_at",
         "loop",
@@ -86,19 +81,26 @@ class Session:
         self.bytes_seen = 0
         self.member: Member | None = None
         self.source: Endpoint | None = None
-        self.destination: Endpoint | None = None
         self.client = End(self, Side.CLIENT, loop)
         self._is_introduced = False
         self._is_counted = False
         self._refusal: Refusal | None = None
         self._member_end: End | None = None
-        self._attaching: asyncio.Task[None] | None = None
-        self._dialing: tuple[Member, asyncio.Timeout] | None = None
+        self._destination: Endpoint | None = None
+        self._attaching: Attaching | None = None
 
     @property
     def peer(self) -> str:
         """The client's address, as text."""
         return str(self.source) if self.source is not None else UNIX
+
+    @property
+    def destination(self) -> Endpoint | None:
+        """What the client connected to, as a trusted proxy says or as it is; None for a Unix socket."""
+        transport = self.client.transport
+        if self._is_introduced or transport is None:
+            return self._destination
+        return peer_of(transport.get_extra_info("sockname"))
 
     @property
     def bytes_in(self) -> int:
@@ -138,7 +140,7 @@ class Session:
 
     def introduce(self, source: Endpoint, destination: Endpoint) -> None:
         """A trusted proxy says who the client is, and what it connected to."""
-        self.source, self.destination, self._is_introduced = source, destination, True
+        self.source, self._destination, self._is_introduced = source, destination, True
 
     def end_connected(self, side: Side) -> None:
         """Start looking for a member once the client is there, if it is admitted."""
@@ -147,7 +149,6 @@ class Session:
             return
         if not self._is_introduced:
             self.source = peer_of(transport.get_extra_info("peername"))
-            self.destination = peer_of(transport.get_extra_info("sockname"))
         port = self.port
         port.sessions[self.id] = self
         port.tally.started += 1
@@ -156,10 +157,22 @@ class Session:
         self._count()
         refusal = self._refusal or port.admit(self.source, transport.get_extra_info("socket").fileno())
         if refusal is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
             return
-        port.descriptors.owed += 1
-        self._attaching = port.tasks.create_task(self._attach(), name=f"session {self.id}")
+        self._attaching = Attaching(self)
+
+    def attached(self) -> None:
+        """It has got a member, or an answer instead: nobody is on the way any more."""
+        self._attaching = None
+
+    def settle(self) -> None:
+        """Have the kernel watch over the member's side, too: its options are not passed on from a listening socket.
+
+        Not before the handshake is done, for which there is a limit anyway: short sessions do without these calls.
+        """
+        end = self._member_end
+        if end is not None and end.transport is not None:
+            notice_dead_peers(end.transport.get_extra_info("socket"), self.port.route.wire)
 
     def end_closed(self, side: Side) -> None:
         """Account for the session once both ends are closed."""
@@ -175,7 +188,7 @@ class Session:
             log.info("session %d: cut, client %s, route %s: %s", self.id, self.peer, self.port.route.name, why)
             self.port.tally.cut += 1
         self.phase = Phase.ENDED
-        self._abort()
+        self.abort()
 
     def end(self, word: str, why: str) -> None:
         """Close both sides, what is on its way included.
@@ -209,9 +222,10 @@ class Session:
         end.abort()
         ended = self.port.tally.ended  # it had a member, and is refused all the same: both are counted
         ended["silent member"] = ended.get("silent member", 0) + 1
-        self._refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
+        self.refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Close both sides at once."""
         for end in (self._member_end, self.client):
             if end is not None:
                 end.abort()
@@ -247,115 +261,36 @@ class Session:
         by_member = self._member_end is not None and self._member_end.ended_first
         # Clients end their sessions themselves; where the member does, somebody will ask why.
         level = logging.INFO if by_member else logging.DEBUG
+        if not log.isEnabledFor(level):
+            return
         ended_by = self.member.name if by_member and self.member else "its client"
         age = time.monotonic() - self.since
         words = "session %d: ended by %s, client %s, route %s, %d bytes in, %d out, %.1f s"
         log.log(level, words, self.id, ended_by, self.peer, self.port.route.name, self.bytes_in, self.bytes_out, age)
 
-    async def _attach(self) -> None:
-        try:
-            await self._find_member()
-        except ExhaustedError as error:
-            log.warning("session %d: no connection can be made: %s; raise the limit", self.id, error)
-            self._refuse(TOO_MANY)
-        except Exception:  # a fault here must end one session, not the router
-            log.exception("session %d: ended by a fault of the router, client %s", self.id, self.peer)
-            self._abort()
-        finally:
-            self.port.descriptors.owed -= 1
-            self._attaching = None
-
-    async def _find_member(self) -> None:
-        route, tally = self.port.route, self.port.tally
-        deadline = self.since + route.parking_timeout
-        last_dial = self.since + max(route.parking_timeout, route.connect_timeout)
-        turn, retry, parked_at = next(self.port.turns), FIRST_RETRY, 0.0
-        try:
-            while True:
-                topology = self.port.topology()
-                choice = self.port.pick(turn)
-                reason, no_port = choice.reason, 0
-                for candidate in choice.candidates:
-                    left = last_dial - time.monotonic()
-                    if left <= 0 or self.port.topology().version != topology.version:
-                        break
-                    try:
-                        failure = await self._dial(candidate, min(route.connect_timeout, left))
-                    except NoPortError as error:  # another may be reachable still
-                        failure, no_port = str(error), no_port + 1
-                    if not failure:
-                        return
-                    reason = failure
-                if choice.candidates and no_port == len(choice.candidates):
-                    raise ExhaustedError(reason)
-                now = time.monotonic()
-                if now >= deadline:
-                    self._refuse(no_member(route.name, reason, now - self.since))
-                    return
-                if not parked_at:
-                    if self.port.parked_now >= route.parking_limit:
-                        self._refuse(parking_full(route.name, route.parking_limit))
-                        return
-                    parked_at, self.phase = now, Phase.PARKED
-                    self.port.parked_now += 1
-                    tally.parked += 1
-                    log.debug("session %d: parked, client %s, route %s: %s", self.id, self.peer, route.name, reason)
-                if self.port.topology().version != topology.version:
-                    continue
-                # A candidate that would not have it is tried again; where there is none, only a topology helps.
-                await self.port.wait_for_change(min(deadline - now, retry) if choice.candidates else deadline - now)
-                retry = min(retry * 2, LAST_RETRY)
-        finally:
-            if parked_at:
-                self.port.parked_now -= 1
-                tally.parked_seconds += time.monotonic() - parked_at
-
-    async def _dial(self, candidate: Candidate, timeout: float) -> str:
-        """Connect and join; return why that failed, or an empty text."""
-        end, port, member = End(self, Side.MEMBER, self.loop), self.port, candidate.member
-        where = member.name if member.name == str(candidate.endpoint) else f"{member.name} at {candidate.endpoint}"
-        chosen_by, began = (port.topology(), port.modes), time.monotonic()
-        port.loads.take(member.name)
-        try:
-            async with asyncio.timeout(timeout) as bound:
-                self._dialing = member, bound
-                source, destination = self.source, self.destination
-                await connect(lambda: end, candidate, port.route, port.names, source=source, destination=destination)
-            # The topology may have moved on while the connection was made.
-            if end.transport is not None and self._still_wanted(candidate, chosen_by):
-                self._join(member, end, time.monotonic() - began)
-                return ""
-            failure = f"{member.name} closed the connection"
-        except TimeoutError:
-            failure = tell_late(candidate, port.names, timeout)
-        except OSError as error:
-            failure = f"{where}: {error.strerror or error}"
-        finally:
-            self._dialing = None
-            if self._member_end is not end:
-                port.loads.release(member.name)
-                end.abort()
-        if not self._still_wanted(candidate, chosen_by):
-            return f"{member.name} is no longer offered"
-        port.dial_failed(candidate, failure)
-        return failure
-
-    def _still_wanted(self, candidate: Candidate, chosen_by: tuple[Topology, object]) -> bool:
-        if chosen_by[0] is self.port.topology() and chosen_by[1] is self.port.modes:
-            return True
-        return candidate in self.port.pick(0).candidates
-
     def topology_changed(self, new: Topology) -> None:
         """End the session, or its attempt to connect, where its member is no longer fit for the route."""
-        route = self.port.route
-        if self.member is not None and not may_stay(new, route, self.member):
-            self.cut(f"{self.member.name} is no longer offered as {route.destination.value}")
-        elif self._dialing is not None and not may_stay(new, route, self._dialing[0]):
-            bound = self._dialing[1]
-            if not bound.expired():
-                bound.reschedule(self.loop.time())
+        if self.member is not None:
+            if not may_stay(new, self.port.route, self.member):
+                self.cut(f"{self.member.name} is no longer offered as {self.port.route.destination.value}")
+        elif self._attaching is not None:
+            self._attaching.topology_changed(new)
 
-    def _join(self, member: Member, end: End, took: float) -> None:
+    def park(self, reason: str) -> None:
+        """Wait for a member."""
+        self.phase = Phase.PARKED
+        self.port.parked_now += 1
+        self.port.tally.parked += 1
+        log.debug("session %d: parked, client %s, route %s: %s", self.id, self.peer, self.port.route.name, reason)
+
+    def join(self, member: Member, end: End, took: float) -> None:
+        """Pass bytes between the client and a member from now on.
+
+        Args:
+            member: who it is.
+            end: the connection to it.
+            took: seconds in which that was made.
+        """
         self.member, self._member_end, self.phase = member, end, Phase.JOINED
         self.joined_at = self.quiet_since = time.monotonic()
         tally, name = self.port.tally, member.name
@@ -365,7 +300,8 @@ class Session:
         self.client.join(end)
         self.port.sweeps.joined(self)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error, and end."""
         route = self.port.route
         self._uncount()
         self.port.refused(refusal)

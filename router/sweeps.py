@@ -149,6 +149,7 @@ class Sweeps:
             if session.has_shaken_hands:
                 del self._fresh[session.id]
                 self._port.shook_hands(session.source)
+                session.settle()
             elif session.joined_at <= before:
                 del self._fresh[session.id]
                 session.give_up()

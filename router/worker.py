@@ -23,7 +23,7 @@ from cluster.members import Member
 from cluster.topology import Topology, Trust
 from router import logs
 from router.accounts import report_sessions
-from router.counts import SharedCounts, SharedMemory
+from router.counts import Place, SharedCounts, SharedMemory
 from router.descriptors import Descriptors
 from router.host_errors import HostNews
 from router.link import Link
@@ -61,6 +61,8 @@ SESSIONS_A_WORKER = 10**9
 """Session numbers that a worker has: the ninth worker's first session is 9000000001."""
 TICK = 0.1
 """Seconds between looks at what is due. The event loop's lag is how late they come."""
+TAKING = 0.05
+"""Seconds that what has been accepted last has to become a session: a turn or two of the event loop."""
 SILENCE_LIMIT = 10.0
 """Seconds without a word of the main process, which speaks every second, after which nobody can be asked: what was last
 known of roles serves new sessions for `topology_max_age`, and then no more."""
@@ -76,9 +78,10 @@ class Worker:
         serial: its number; no two workers of a router have the same.
         counts: where sessions are counted, all workers together.
         rows: where each route is counted; shared with `counts`.
+        place: this worker's among those that accept.
     """
 
-    def __init__(self, serial: int, counts: SharedCounts, rows: dict[str, int]) -> None:
+    def __init__(self, serial: int, counts: SharedCounts, rows: dict[str, int], place: Place) -> None:
         self.serial = serial
         self.state = WorkerState.STARTING
         self._counts = counts
@@ -90,7 +93,7 @@ class Worker:
         self._descriptors = Descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._views: dict[str, Topology] = {}
         self._versions = count(1)
-        self._ports = Ports(self._make_port)
+        self._ports = Ports(self._make_port, place)
         self._attaching: asyncio.TaskGroup | None = None
         self._drain_timeout = 0.0
         self._deadline: float | None = None
@@ -130,7 +133,7 @@ class Worker:
             now = time.monotonic()
             if now - self._heard_at > SILENCE_LIMIT:
                 self._go_blind()
-            self._ports.end_leaving(now)
+            self._ports.tick(now)
             self._tell_handshakes()
 
     def _hosts_of(self, route: str) -> HostNews:
@@ -241,8 +244,9 @@ class Worker:
 
     async def _retire(self, wanted: Retire) -> None:
         if self.state is not WorkerState.DRAINING:
-            self.state = WorkerState.DRAINING
             await self._ports.close(queued=wanted.queued)
+            await asyncio.sleep(TAKING)
+            self.state = WorkerState.DRAINING  # not sooner: without sessions that is the end
             log.debug("worker %d: accepts no more", self.serial)
         if wanted.timeout is not None:
             deadline = time.monotonic() + wanted.timeout
@@ -284,7 +288,8 @@ def main() -> None:
     number_sessions_from(serial * SESSIONS_A_WORKER + 1)
     os.set_inheritable(LINK_FD, False)
     rows: dict[str, int] = {}
-    worker = Worker(serial, SharedCounts(SharedMemory(MEMORY_FD), column, rows), rows)
+    memory = SharedMemory(MEMORY_FD)
+    worker = Worker(serial, SharedCounts(memory, column, rows), rows, Place(memory, column))
     import uvloop
 
     uvloop.run(worker.run(socket.socket(fileno=LINK_FD)))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import ipaddress
 import string
 from collections.abc import Iterable
+from functools import lru_cache
 
 ROOT = "."  # as an SRV target: "the service is decidedly not available" (RFC 2782)
 LABEL_OCTETS = 63  # RFC 1035, 2.3.4
 NAME_CHARACTERS = 253  # RFC 1035, 2.3.4: 255 octets on the wire, less the first length and the root
 
 PLAIN = frozenset(string.ascii_letters + string.digits + "-_")
+KNOWN = 4096
+"""Texts of which it is remembered whether they are addresses: a router asks at each dial."""
 _PLAIN_OCTETS = "".join(sorted(PLAIN)).encode()
 
 
@@ -49,6 +52,7 @@ def is_host_label(label: str) -> bool:
     )
 
 
+@lru_cache(KNOWN)
 def is_address(text: str) -> bool:
     """Whether the text is an IP address, and no name; one of a single link (`fe80::1%eth0`) is not for others."""
     try:

@@ -57,6 +57,7 @@ def test_what_ends_is_not_changed(run: Run, tmp_path: Path) -> None:
             await stand.router.hand_over()
         assert stand.router.reloads == {"applied": 0, "refused": 1}
         assert stand.router.events.after(0)[-1].kind.value == "reload-refused"
+        assert stand.router._crew is not None
         hands = stand.router._crew.hands
         await until(lambda: [hand.retired for hand in hands.values()] == [True], "one worker drains, and none is new")
         writer.close()
@@ -86,7 +87,7 @@ def test_a_reload_that_the_end_overtakes_changes_nothing(run: Run, tmp_path: Pat
 
 def test_a_fault_counts_as_a_reload_that_was_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(stand: Stand) -> None:
-        monkeypatch.setattr(stand.router, "_reread", lambda: {}["secret"])
+        monkeypatch.setattr(stand.router, "_reread", lambda: {"a": 1}["secret"])
         with pytest.raises(KeyError):
             await stand.router.reload()
         assert stand.router.reloads == {"applied": 0, "refused": 1}

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.counts import COLUMNS, ROWS, LocalCounts, Rows, SharedCounts, SharedMemory
+from router.counts import COLUMNS, ROWS, SIZE, WORD, LocalCounts, Place, Rows, SharedCounts, SharedMemory
 
 
 @pytest.fixture
 def memory() -> Iterator[SharedMemory]:
     made = SharedMemory.make()
+    made.use(7)
     yield made
     made.close()
 
@@ -30,6 +31,7 @@ def _count(fd: int, column: int, times: int) -> None:
 
 def test_processes_that_count_at_once_lose_nothing(memory: SharedMemory) -> None:
     fork = multiprocessing.get_context("fork")
+    memory.use(COLUMNS - 1)
     children = [fork.Process(target=_count, args=(memory.fd, column, 20_000)) for column in (0, 1, COLUMNS - 1)]
     for child in children:
         child.start()
@@ -76,3 +78,38 @@ def test_one_process_counts_the_same() -> None:
     counts.enter("ro")
     counts.leave("rw")
     assert (counts.sessions("rw"), counts.sessions("ro"), counts.sessions("x"), counts.total()) == (0, 1, 0, 1)
+
+
+def test_a_column_counts_from_when_the_main_process_says_so(memory: SharedMemory) -> None:
+    counts = SharedCounts(memory, 8, {"rw": 1})
+    counts.enter("rw")
+    assert counts.total() == 0
+    memory.use(8)
+    memory.use(3)
+    assert (counts.total(), len(memory.row(0))) == (1, 9), "once used, for good"
+
+
+def test_the_memory_of_a_version_that_had_less_of_it_serves_on() -> None:
+    fd = os.memfd_create("test")
+    os.ftruncate(fd, WORD * COLUMNS * ROWS)
+    os.pwrite(fd, (3).to_bytes(WORD, "little"), WORD * COLUMNS)
+    memory = SharedMemory(fd)
+    memory.use(0)
+    assert (memory.sum(1), os.fstat(fd).st_size) == (3, SIZE)
+    memory.close()
+
+
+def test_who_accepts_is_known_while_it_says_so(memory: SharedMemory) -> None:
+    places = [Place(memory, column) for column in range(3)]
+    for column, sessions in enumerate((5, 6, 7)):
+        counts = SharedCounts(memory, column, {"rw": 1})
+        for _ in range(sessions):
+            counts.enter("rw")
+        places[column].tell(100.0 + column)
+    assert places[0].own() == 5
+    assert places[0].others(100.5) == [6, 7]
+    assert places[2].others(100.5) == [6]
+    places[1].leave()
+    assert places[0].others(100.5) == [7]
+    memory.clear(2)
+    assert places[0].others(100.5) == [], "one that is gone does not accept"

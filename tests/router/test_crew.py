@@ -15,7 +15,7 @@ import pytest
 
 from cluster.members import Endpoint, Role
 from cluster.topology import Topology
-from router.counts import SharedCounts, SharedMemory
+from router.counts import Place, SharedCounts, SharedMemory
 from router.crew import Crew
 from router.link import Link, make_pair
 from router.listener import open_socket
@@ -289,10 +289,11 @@ def test_a_main_process_that_falls_silent_is_not_believed_for_ever(run: Run, mon
 
     async def scenario() -> None:
         memory, rows = SharedMemory.make(), dict[str, int]()
+        memory.use(0)
         ours, theirs = make_pair()
         heard: list[Message] = []
         async with member() as one, asyncio.timeout(20):
-            worker = asyncio.create_task(Worker(1, SharedCounts(memory, 0, rows), rows).run(theirs))
+            worker = asyncio.create_task(Worker(1, SharedCounts(memory, 0, rows), rows, Place(memory, 0)).run(theirs))
             link = Link(ours, lambda message, _: heard.append(message), lambda: None)
             cluster = Cluster()
             cluster.set((one, P))
@@ -350,5 +351,43 @@ def test_fewer_workers_let_their_sessions_be(run: Run) -> None:
             for client in (*clients, *late):
                 client.close()
             await until(lambda: len(bench.crew.hands) == 1, "they end with their last session")
+
+    run(scenario())
+
+
+def test_sessions_are_evened_out_and_nobody_waits_for_a_worker_that_stands_still(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(2) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            clients = []
+            for _ in range(64):
+                clients.append(await Client.open(at))
+                await asyncio.sleep(0.002)  # what a login takes: a worker cannot look more often than it is let run
+
+            async def sessions() -> list[int]:
+                await bench.crew.refresh()
+                return [report.sessions for report in bench.crew.reports()]
+
+            spread = await sessions()
+            assert sum(spread) == 64
+            assert all(24 <= each <= 40 for each in spread), spread
+            still, _ = bench.crew.hands.values()
+            os.kill(still.pid, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                clients += [await Client.open(at) for _ in range(64)]
+                assert time.monotonic() - began < 5, "nobody waits for it for long"
+            finally:
+                os.kill(still.pid, signal.SIGCONT)
+            spread = await sessions()
+            assert spread[1] - spread[0] >= 50, "the other took what it left"
+            while spread[0] < spread[1] - 16:
+                clients.append(await Client.open(at))
+                spread = await sessions()
+                assert len(clients) < 300, f"what comes then is not made up for: {spread}"
+            for client in clients:
+                client.close()
 
     run(scenario())

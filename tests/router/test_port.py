@@ -24,6 +24,7 @@ from router.proxy_header import Header, encode, parse
 from router.routes import Leave, Limits, Route, Wire, static_topology
 from router.sessions import Phase
 from router.sockets import ListeningSockets
+from router.splice import End
 from router.words import Destination, Protocol, ProxyProtocol, StrategyName
 from tests.router.conftest import Run
 from tests.router.fakes import Cluster, echo, listening, member, route, until
@@ -539,16 +540,22 @@ def test_keepalive_is_set_on_both_sides(run: Run) -> None:
             cluster.set((one, P))
             listener = Listener(port, open_socket(Endpoint("127.0.0.1", 0), wire))
             await listener.start()
-            reader, _ = await clients.connect(listener.endpoint)
+            reader, writer = await clients.connect(listener.endpoint)
             await reader.readexactly(6)
             [session] = port.sessions.values()
-            for end in (session.client, session._member_end):
+
+            def is_watched(end: End | None) -> bool:
                 assert end is not None
                 assert end.transport is not None
                 sock = end.transport.get_extra_info("socket")
-                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
-                assert [sock.getsockopt(socket.IPPROTO_TCP, one) for one in options] == [77, 7, 3, 33000]
+                values = [sock.getsockopt(socket.IPPROTO_TCP, one) for one in options]
+                return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) and values == [77, 7, 3, 33000]
+
+            assert is_watched(session.client)
+            assert not is_watched(session._member_end)
+            writer.write(b"x")
+            await until(lambda: is_watched(session._member_end), "once the handshake is done, at the next sweep")
             session.cut("the test ends")
             listener.close()
 

@@ -112,7 +112,7 @@ def test_what_begins_after_its_route_moved_still_follows_the_topology(run: Run) 
             reader, writer = await clients.connect(bench.at)
             await until(lambda: bool(bench.made[0].prefaces), "its header is on its way")
             await bench.serve(replace(writers, destination=Destination.PRIMARY_AND_SECONDARY))
-            bench.ports.end_leaving(time.monotonic())  # what a worker does every 0.1 s
+            bench.ports.tick(time.monotonic())  # what a worker does every 0.1 s
             assert bench.made[0] in list(bench.ports)
             writer.write(ELSEWHERE)
             assert await reader.readexactly(6) == b"hello "
@@ -132,12 +132,12 @@ def test_they_end_when_the_time_of_their_route_is_over(run: Run) -> None:
             port = bench.made[0]
             await until(lambda: bool(port.prefaces), "its header is on its way")
             await bench.serve()
-            bench.ports.end_leaving(time.monotonic())
+            bench.ports.tick(time.monotonic())
             assert port.prefaces
-            bench.ports.end_leaving(time.monotonic() + 11)
+            bench.ports.tick(time.monotonic() + 11)
             assert await asyncio.wait_for(reader.read(), 3) == b"", "sooner than the header would be too late"
             await until(lambda: port.is_empty, "it is gone")
-            bench.ports.end_leaving(time.monotonic())
+            bench.ports.tick(time.monotonic())
             assert (list(bench.ports), port.counts.total()) == ([], 0)
 
     run(scenario())

@@ -12,7 +12,7 @@ from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
 from router.promotions import Promotions
 from router.refusals import Refusal, classic_error_packet, encode
-from router.routes import may_stay, pick, shares_of, static_topology
+from router.routes import Lineup, may_stay, pick, shares_of, static_topology
 from router.strategies import Draw
 from router.tables import status_tables, table
 from router.words import Destination, Protocol, StrategyName
@@ -71,6 +71,27 @@ def test_barred_members_get_nothing_and_suspects_come_last() -> None:
     assert ordered(suspects={"a", "b", "c"}) == "bca", "a route is never left without candidates"
     chosen = pick(CALM, route(), draw=Draw(), now=NOW, barred={"a"})
     assert (chosen.candidates, chosen.reason) == ((), "no PRIMARY is available: a takes no new sessions")
+
+
+def test_what_is_known_is_looked_at_once_and_each_pick_is_another() -> None:
+    chosen, barred, suspects = route(Destination.SECONDARY), {"a": None}, ("c",)
+    lineup = Lineup(CALM, chosen, barred, suspects)
+    assert lineup.is_of(CALM, chosen, barred, suspects)
+    for changed in (
+        (replace(CALM), chosen, barred, suspects),
+        (CALM, replace(chosen), barred, suspects),
+        (CALM, chosen, dict(barred), suspects),
+        (CALM, chosen, barred, ("c", "b")),
+    ):
+        assert not lineup.is_of(*changed)
+    assert lineup.only is None
+    lineup = Lineup(CALM, chosen)
+    orders = ["".join(one.member.name for one in lineup.pick(Draw(turn), NOW).candidates) for turn in range(3)]
+    assert orders == ["bc", "cb", "bc"]
+    alone = Lineup(CALM, route())
+    assert alone.only is alone.pick(Draw(), NOW)
+    assert [one.member for one in alone.only.candidates] == [A]
+    assert Lineup(topology((A, Role.PRIMARY), trust=Trust.BLIND), route()).only is None, "its age counts at each pick"
 
 
 def test_weights_and_health_reach_the_pick() -> None:
