@@ -20,6 +20,7 @@ from router.messages import (
     DialFailure,
     Handshakes,
     Kill,
+    Lacking,
     ListSessions,
     Message,
     Pulse,
@@ -85,9 +86,11 @@ class Crew:
     def configure(self, orders: Configure, sockets: Mapping[str, int]) -> None:
         """Have these routes served on these descriptors, by address, from now on."""
         self.orders.configure(orders, sockets)
-        for hand in self.hands.values():
-            if not hand.retired:
-                self.orders.brief(hand.send)
+        for hand in list(self.hands.values()):
+            if hand.retired:
+                hand.send(orders)  # it opens none, but its sessions of routes that are gone have to end, too
+            else:
+                self._brief(hand)
 
     def tell(self, message: Message) -> None:
         """Send a message to every worker, those that drain included."""
@@ -99,6 +102,8 @@ class Crew:
     def man(self, wanted: int) -> None:
         """Have that many workers accept connections. Those that are too many drain without a deadline."""
         self._wanted = wanted
+        while self._starting and len(self._present()) + len(self._starting) > wanted:
+            self._starting.pop().cancel()
         for hand in self._present()[wanted:]:
             self.retire(hand, Retire(None, queued=False))
         for _ in range(wanted - len(self._present()) - len(self._starting)):
@@ -137,6 +142,11 @@ class Crew:
         for hand in self.hands.values():
             self.retire(hand, how)
 
+    @property
+    def serves(self) -> bool:
+        """Whether any worker accepts connections, those that were taken over included."""
+        return any(hand.serving and not hand.retired for hand in self.hands.values())
+
     async def wait_serving(self) -> None:
         """Return when as many workers serve as are wanted, not counting those that were taken over."""
         while sum(hand.serving for hand in self._present()) < self._wanted:
@@ -158,9 +168,20 @@ class Crew:
         for hand in self.hands.values():
             hand.link.pause()
 
+    def left(self) -> tuple[tuple[HandState, ...], tuple[RouteReport, ...]]:
+        """What the next main process gets: the workers there are, and what those that are gone had counted."""
+        alive = [hand for hand in self.hands.values() if hand.link.open]
+        gone = list(self.gone.values())
+        for hand in self.hands.values():
+            if not hand.link.open:  # dead, but not buried yet, and nobody would after us
+                hand.kill()
+                self.memory.clear(hand.column)
+                gone += map(past, hand.report.routes)
+        return tuple(hand.state() for hand in alive), tuple(combine(gone).values())
+
     def resume(self) -> None:
         """Go on after all."""
-        for hand in self.hands.values():
+        for hand in list(self.hands.values()):
             hand.link.resume()
         self._beat()
         self.man(self._wanted)
@@ -223,7 +244,10 @@ class Crew:
             self._start_later(LAST_WAIT)
             return
         self.hands[serial] = hand
-        self.orders.brief(hand.send)
+        self._brief(hand)
+
+    def _brief(self, hand: Hand) -> None:
+        hand.sockets = self.orders.brief(hand.send, hand.sockets)
 
     def _start_later(self, wait: float) -> None:
         def start() -> None:
@@ -240,6 +264,8 @@ class Crew:
                 self._change()
             case Handshakes():
                 self.orders.hear(message)
+            case Lacking():
+                hand.sockets -= set(message.addresses)  # the next beat sends them again
             case DialFailure():
                 self._on_dial_failure(message.cluster, message.member)
             case _:
@@ -265,11 +291,14 @@ class Crew:
 
     def _beat(self) -> None:
         self._pulse = asyncio.get_running_loop().call_later(PULSE, self._beat)
-        now = time.monotonic()
         for hand in list(self.hands.values()):
-            if now - hand.heard_at > HANG_LIMIT:
+            # Not by the clock: when we were stopped ourselves, nobody had anything to answer.
+            hand.unanswered += 1
+            if hand.unanswered > HANG_LIMIT / PULSE:
                 log.error("worker %d: killed, for it has not answered for %g s", hand.serial, HANG_LIMIT)
                 hand.kill()
+            if not hand.retired and self.orders.addresses - hand.sockets:
+                self._brief(hand)
             hand.send(Pulse(0, self._others(hand)))
 
     def _others(self, hand: Hand) -> dict[str, int]:

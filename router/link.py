@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from router.forms import FormError
-from router.messages import FIRST, PACKET, Assembly, Message, decode, encode
+from router.messages import FIRST, PACKET_LIMIT, Assembly, Message, decode, encode
 
 log = logging.getLogger("fairlead.router")
 
@@ -60,6 +60,11 @@ class Link:
         self._loop.add_reader(sock.fileno(), self._read)
 
     @property
+    def open(self) -> bool:
+        """Whether the line stands, as far as we know."""
+        return self._open
+
+    @property
     def idle(self) -> bool:
         """Whether everything is sent."""
         return not self._waiting
@@ -82,19 +87,22 @@ class Link:
 
     def pause(self) -> None:
         """Read no more, and keep the socket."""
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
+        if self._open:
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
 
     def resume(self) -> None:
         """Read again, and send what waits."""
-        self._loop.add_reader(self._sock.fileno(), self._read)
-        self._write()
+        if self._open:
+            self._loop.add_reader(self._sock.fileno(), self._read)
+            self._write()
 
     def close(self) -> None:
         """End the line; what waits is dropped."""
         if self._open:
-            self._open = False
             self.pause()
+            self._open = False
+            self._drop_fds()
             self._sock.close()
 
     def _end(self) -> None:
@@ -121,11 +129,13 @@ class Link:
     def _read(self) -> None:
         while self._open:
             try:
-                packet, ancillary, _, _ = self._sock.recvmsg(PACKET + 1, socket.CMSG_SPACE(FDS_AT_ONCE * 4))
+                packet, ancillary, _, _ = self._sock.recvmsg(PACKET_LIMIT, socket.CMSG_SPACE(FDS_AT_ONCE * 4))
             except BlockingIOError:
                 return
             except OSError:
                 packet, ancillary = b"", []
+            if packet and packet[0] & FIRST:
+                self._drop_fds()  # of a message whose end never came: its sender was replaced
             for level, kind, data in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds = array.array("i")
@@ -138,6 +148,11 @@ class Link:
             if whole is not None:
                 fds_now, self._fds = self._fds, []
                 self._hear(whole, fds_now)
+
+    def _drop_fds(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
 
     def _hear(self, data: bytes, fds: list[int]) -> None:
         try:

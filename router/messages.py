@@ -15,9 +15,11 @@ from router.forms import FormError, read, write
 from router.reports import SessionReport, WorkerReport
 from router.routes import Leave, Route
 
-PACKET = 64 * 1024
+PACKET = 32 * 1024
 """Bytes of a message in one packet: a packet takes its room in the socket's buffer (net.core.wmem_default, 208 KiB by
-default) as a whole."""
+default, and 64 KiB on some machines) as a whole, and what does not fit at all is an error (EMSGSIZE)."""
+PACKET_LIMIT = 64 * 1024 + 1
+"""Bytes of a packet that is read: other versions send larger ones."""
 MESSAGE_LIMIT = 64 << 20
 """Bytes of one message, put together. A thousand routes are half a megabyte."""
 FIRST, LAST = 1, 2  # bits of a packet's first byte
@@ -129,6 +131,13 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacking:
+    """Sockets that the worker has been told to serve on and has not got, for want of descriptors."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The answer to `Pulse`. A worker's last has number 0 and comes before it ends."""
 
@@ -181,6 +190,7 @@ Message = (
     | Blocked
     | Retire
     | Serving
+    | Lacking
     | Report
     | Sessions
     | Killed
@@ -199,6 +209,7 @@ KINDS: Mapping[str, type[Message]] = {
     "blocked": Blocked,
     "retire": Retire,
     "serving": Serving,
+    "lacking": Lacking,
     "report": Report,
     "sessions": Sessions,
     "killed": Killed,

@@ -6,6 +6,8 @@ Owns listening in a worker, and what its routes did. Must not know the link or o
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,8 @@ from router.messages import Configure, RouteOrder
 from router.port import Port
 from router.reports import RouteReport, combine, past
 from router.yielding import Yielding
+
+log = logging.getLogger("fairlead.router")
 
 
 class Ports:
@@ -36,6 +40,9 @@ class Ports:
             tuple[str, Port, float]
         ] = []  # cluster, port of a route that is gone, when its time is over
         self._past: dict[str, RouteReport] = {}
+        self._is_closed = False
+        self.lacking: frozenset[str] = frozenset()
+        """Addresses to listen on whose sockets we have not got."""
 
     def __iter__(self) -> Iterator[Port]:
         yield from [listener.port for _, listener in self._held.values()]
@@ -48,6 +55,14 @@ class Ports:
 
     def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
         """Take over descriptors of listening sockets, in this order."""
+        if self._is_closed:
+            for fd in fds:
+                os.close(fd)
+            return
+        if len(fds) != len(addresses):  # those for which no descriptor was free did not come (unix(7), MSG_CTRUNC)
+            for fd in fds:
+                os.close(fd)
+            return
         for address, fd in zip(addresses, fds, strict=True):
             sock = socket.socket(fileno=fd)
             sock.setblocking(False)
@@ -56,7 +71,10 @@ class Ports:
                 old.close()
 
     async def configure(self, wanted: Configure) -> None:
-        """Hold ports for these routes and no others, on sockets that were taken before."""
+        """Hold ports for these routes and no others, on sockets that were taken before.
+
+        After `close` none is opened any more, but those of routes that are gone still leave.
+        """
         orders = {order.route.name: order for order in wanted.routes}
         for name, (order, listener) in list(self._held.items()):
             new = orders.get(name)
@@ -65,18 +83,38 @@ class Ports:
                 self._held[name] = new, listener
             else:
                 del self._held[name]
-                # Whoever listens on from here on takes what is queued; where nobody does, we do first.
-                left = any(one.address == order.address for one in orders.values())
-                await self._stop(order, listener, queued=not left)
+                if not self._is_closed:
+                    # Whoever listens on from here on takes what is queued; where nobody does, we do first.
+                    left = any(one.address == order.address for one in orders.values())
+                    await self._stop(order, listener, queued=not left)
                 self._leaving.append((order.cluster, listener.port, time.monotonic() + wanted.drain_timeout))
         for name, order in orders.items():
             if name not in self._held and order.address in self._sockets:
-                accepted = self._yielding.accepted if self._yielding is not None else None
-                listener = Listener(self._make(order), self._sockets[order.address].dup(), accepted)
-                await listener.start()
-                self._held[name] = order, listener
+                await self._open(order)
         for address in self._sockets.keys() - {order.address for order in orders.values()}:
             self._sockets.pop(address).close()
+        lacking = frozenset[str]()
+        if not self._is_closed:
+            lacking = frozenset(order.address for order in orders.values()) - self._sockets.keys()
+        for address in sorted(lacking - self.lacking):
+            log.error("nobody listens on %s: out of descriptors; it is tried again", address)
+        self.lacking = lacking
+
+    async def _open(self, order: RouteOrder) -> None:
+        try:
+            sock = self._sockets[order.address].dup()
+        except OSError:
+            self._sockets.pop(order.address).close()
+            return
+        accepted = self._yielding.accepted if self._yielding is not None else None
+        listener = Listener(self._make(order), sock, accepted)
+        try:
+            await listener.start()
+        except OSError:
+            listener.close()
+            self._sockets.pop(order.address).close()
+            return
+        self._held[order.route.name] = order, listener
 
     def tick(self, now: float) -> None:
         """What is to be done every tenth of a second, at `now` in monotonic seconds."""
@@ -88,6 +126,7 @@ class Ports:
         """Accept no more. With `queued`, first what waits on the sockets."""
         if self._yielding is not None:
             self._yielding.end()
+        self._is_closed = True
         for order, listener in self._held.values():
             await self._stop(order, listener, queued=queued)
         for sock in self._sockets.values():

@@ -23,7 +23,7 @@ from router.counts import SharedMemory
 from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.events import Events, Kind
-from router.handover import Legacy, hand_over, take_over, try_out
+from router.handover import Legacy, hand_over, hear_signals, hold_signals, take_over, try_out
 from router.listening import ListenError
 from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
@@ -36,6 +36,8 @@ log = logging.getLogger("fairlead.router")
 
 MEASURES_INTERVAL = 1.0
 """Seconds between looks at what members measured since; facts that change are told at once."""
+LINGER_MARGIN = 1.0
+"""Seconds that a cluster which is gone is followed longer than its sessions have: workers begin to count later."""
 
 Reread = Callable[[], tuple[Settings, Mapping[str, Access]]]
 
@@ -85,7 +87,11 @@ class Router:
         Ready is: listening, a first topology of every cluster seen, not draining. Never "there is a primary now", or
         every router would leave its load balancer at the very moment when parking is needed.
         """
-        if self.phase is not Phase.SERVING or self._clusters is None:
+        serves = self.phase is Phase.SERVING or (
+            # After an upgrade in place those that were taken over serve until new ones do.
+            self.phase is Phase.STARTING and self._crew is not None and self._crew.serves
+        )
+        if not serves or self._clusters is None:
             return str(self.phase.value)
         unseen = [name for name, followed in self._clusters.followed.items() if not followed.seen]
         return f"no topology seen yet of {', '.join(unseen)}" if unseen else ""
@@ -140,9 +146,8 @@ class Router:
                 logs.start(settings.log.level, settings.log.format, settings.log.repeats)
                 self._crew.tell(Log(tuple(logs.words())))
             self.settings, self.routes, self._accesses = settings, settings.all_routes(), accesses
-            for name in self._clusters.follow(settings.clusters, accesses, {}):
-                self._crew.orders.forget(name)
-                self._chronicle.forget(name)
+            linger = settings.drain_timeout + LINGER_MARGIN
+            self._clusters.follow(settings.clusters, accesses, {}, linger)
             self._configure()
             self._crew.man(settings.workers)
             self._look()
@@ -164,36 +169,46 @@ class Router:
             settings, _ = self._reread()
             await try_out()
             await self._crew.refresh()
-            self._check_goes_on()
-            self._open_sockets(settings)
-            crew = self._crew
-            crew.suspend()
+            try:
+                await hold_signals()
+                self._check_goes_on()  # a signal that came until now was for us, and one that comes later is not
+                self._open_sockets(settings)
+                self._become_next(self._crew, self._clusters)
+            finally:
+                hear_signals()
+
+    def _become_next(self, crew: Crew, clusters: Clusters) -> None:
+        crew.suspend()
+        try:
+            hands, gone = crew.left()
             legacy = Legacy(
                 sockets=tuple(self._sockets.descriptors().values()),
                 stored=bool(self._sockets.stored),
                 memory=crew.memory.fd,
                 rows=crew.rows.rows,
                 next_serial=crew.next_serial,
-                hands=tuple(hand.state() for hand in crew.hands.values()),
-                gone=tuple(crew.gone.values()),
-                topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
+                hands=hands,
+                gone=gone,
+                topologies={name: one.topology() for name, one in clusters.followed.items() if one.seen},
                 modes=crew.orders.all_modes(),
                 blocked={name: self.overview.blocked_hosts(name) for name in self.routes},
                 outages=self._chronicle.outages,
             )
-            try:
-                hand_over(legacy)
-            except OSError as exc:
-                crew.resume()
-                raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
+            hand_over(legacy)
+        except OSError as exc:
+            raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
+        finally:
+            crew.resume()  # we are here still
 
     def _check_goes_on(self) -> None:
         """Refuse to change what ends: workers would be started, and sockets opened, that nobody ends again.
 
+        And what this program is replaced by would not know of the end, and serve.
+
         Raises:
             SettingsError: the router is ending.
         """
-        if self._stop.asked or self.phase is Phase.ENDED:
+        if self._stop.asked or self.phase not in (Phase.STARTING, Phase.SERVING):
             raise SettingsError("the router is ending")
 
     async def run(self) -> None:
@@ -212,8 +227,11 @@ class Router:
             self._sockets.offer(from_systemd, stored=True)
         try:
             self._open_sockets(self.settings)
-        finally:
-            self._sockets.settle()
+        except SettingsError:
+            self._sockets.let_go()
+            raise
+        for address in self._sockets.settle():
+            self._notifier.unstore(name_of(address))
         memory = SharedMemory(legacy.memory) if legacy is not None else SharedMemory.make()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -225,7 +243,7 @@ class Router:
                     first_serial=legacy.next_serial if legacy is not None else 1,
                     gone=legacy.gone if legacy is not None else (),
                 )
-                self._clusters = Clusters(tasks, self._show)
+                self._clusters = Clusters(tasks, self._show, self._forget)
                 if legacy is not None:
                     crew.adopt(legacy.hands)
                     outages = {name: one for name, one in legacy.outages.items() if name in self.settings.clusters}
@@ -273,6 +291,11 @@ class Router:
         if self._crew is not None:
             self._crew.orders.show(cluster, topology)
         self._chronicle.see(cluster, topology)
+
+    def _forget(self, cluster: str) -> None:
+        if self._crew is not None:
+            self._crew.orders.forget(cluster)
+        self._chronicle.forget(cluster)
 
     def _open_sockets(self, settings: Settings) -> list[str]:
         """Listen on what the settings want; return the addresses that are new."""

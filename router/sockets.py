@@ -28,6 +28,7 @@ SETTLING = 0.2
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module has no name for it
 
+SO_DETACH_FILTER = 27
 
 # Of what comes to the socket, the flags of the TCP header: SYN without ACK is a new connection, and dropped.
 _NO_SYN = (
@@ -54,6 +55,12 @@ def hush(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
+def unhush(sock: socket.socket) -> None:
+    """Let new connections begin again on a socket that came from somebody who may have hushed it."""
+    with contextlib.suppress(OSError):  # it has no filter
+        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
 class ListeningSockets:
     """Listening sockets by address."""
 
@@ -70,6 +77,7 @@ class ListeningSockets:
             os.set_inheritable(fd, False)
             sock = socket.socket(fileno=fd)
             sock.setblocking(False)
+            unhush(sock)
             address = address_of(sock)
             self._offered[address] = sock
             if stored:
@@ -128,12 +136,22 @@ class ListeningSockets:
                 "%s: whoever opened this socket chose dual_stack = %s", address, str(not wire.dual_stack).lower()
             )
 
-    def settle(self) -> None:
-        """Close what was offered and nobody asked for."""
+    def settle(self) -> list[str]:
+        """Close what was offered and nobody asked for, files included; return its addresses."""
+        for sock in self._offered.values():
+            file = file_of(sock)
+            if file is not None:
+                remove_file(file)
+        return self.let_go()
+
+    def let_go(self) -> list[str]:
+        """The same, and leave files as they are: somebody else may keep the sockets for another start."""
+        left = list(self._offered)
         for address, sock in self._offered.items():
             sock.close()
             self.stored.discard(address)
         self._offered.clear()
+        return left
 
     def hush(self, addresses: Iterable[str]) -> bool:
         """Let no new connection begin on these, apart from those that somebody else keeps; say whether there are."""

@@ -89,3 +89,48 @@ def test_what_is_no_message_is_told_and_left_out(run: Run, caplog: pytest.LogCap
 
     run(scenario())
     assert [record.levelname for record in caplog.records if "cannot be read" in record.getMessage()] == ["ERROR"]
+
+
+def test_a_line_that_has_ended_is_not_taken_up_again(run: Run) -> None:
+    async def scenario() -> None:
+        one, other = map(End, make_pair())
+        other.link.close()
+        await until(lambda: one.ended == 1, "it ends")
+        one.link.pause()
+        one.link.resume()
+        assert not one.link.open
+
+    run(scenario())
+
+
+def test_a_machine_with_small_buffers_will_do(run: Run) -> None:
+    async def scenario() -> None:
+        ours, theirs = make_pair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)  # doubled by the kernel
+        one, other = End(ours), End(theirs)
+        said = DialFailure("main", "x" * 100_000)
+        one.link.send(said)
+        await until(lambda: bool(other.heard), "it is heard")
+        assert other.heard == [(said, [])]
+        one.link.close()
+        other.link.close()
+
+    run(scenario())
+
+
+def test_descriptors_of_a_message_that_never_came_whole_are_closed(run: Run) -> None:
+    async def scenario() -> None:
+        ours, theirs = make_pair()
+        other = End(theirs)
+        with ours, socket.socket() as lost, socket.socket() as sent:
+            [first, *_] = encode(Sockets(("x" * 200_000,)))
+            socket.send_fds(ours, [first], [lost.fileno()])
+            socket.send_fds(ours, encode(Sockets(("a",))), [sent.fileno()])
+            await until(lambda: bool(other.heard), "the whole one is heard")
+            [(message, [fd])] = other.heard
+            assert message == Sockets(("a",))
+            assert os.fstat(fd).st_ino == os.fstat(sent.fileno()).st_ino
+            os.close(fd)
+        other.link.close()
+
+    run(scenario())

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
+import socket
 import sys
+import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.members import Endpoint
-from router.handover import command, try_out
+from router.addresses import UnixPath
+from router.handover import HELD_BACK, Legacy, command, hand_over, try_out
 from router.listening import ListenError, open_socket
+from router.notify import name_of
+from router.reports import RouteReport
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
+from router.sockets import SO_ATTACH_FILTER
 from srv.lookup import Outcome
 from tests.router.conftest import Run
 from tests.router.fakes import until
@@ -136,8 +146,10 @@ def test_a_second_stop_does_not_wait_for_sessions(run: Run) -> None:
         await until_parked(router)
         router.stop()
         router.stop()
+        began = time.monotonic()
         await task
-        assert await reader.read() == b""
+        assert time.monotonic() - began < 4
+        assert b"no server for route rw" in await reader.read()
         writer.close()
 
     run(scenario())
@@ -163,15 +175,24 @@ def test_an_address_that_is_not_ours_is_named() -> None:
         open_socket(Endpoint("192.0.2.1", 6446))
 
 
-def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def a_failing_exec(monkeypatch: pytest.MonkeyPatch) -> list[set[signal.Signals]]:
+    """Have the new program pass its trial and not be run; return what signals are held back at each try."""
+    held: list[set[signal.Signals]] = []
+
     async def tried() -> None:
         pass
 
     def fail(*_: object) -> None:
+        held.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         raise OSError(8, "Exec format error")
 
     monkeypatch.setattr("router.service.try_out", tried)
     monkeypatch.setattr("router.handover.os.execve", fail)
+    return held
+
+
+def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_failing_exec(monkeypatch)
 
     async def scenario() -> None:
         chosen = settings(parking_timeout=60)
@@ -201,3 +222,238 @@ def test_the_command_that_is_run_again_is_the_one_that_ran() -> None:
     assert command() == [sys.executable, *sys.orig_argv[1:]]
     with pytest.raises(SettingsError, match="the new program does not start"):
         asyncio.run(try_out())  # this is pytest, which knows no --check
+
+
+def test_a_cluster_that_a_reload_removes_is_followed_while_its_sessions_drain(run: Run) -> None:
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60)
+        router = Router(chosen, {}, reread=lambda: (without, {}))
+        without = parse(
+            {
+                "routes": {
+                    "rw": {
+                        "listen": str(chosen.routes["rw"].listen),
+                        "protocol": "classic",
+                        "members": [f"127.0.0.1:{free_port()}"],
+                    }
+                },
+                "admin": {"listen": str(chosen.admin.listen)},
+                "drain_timeout": 0.1,
+            }
+        )
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        clusters = router._clusters
+        assert clusters is not None
+        was = clusters.followed["main"].task
+        assert was is not None
+        await router.reload()
+        assert not router.overview.watchers
+        await asyncio.sleep(without.drain_timeout)
+        assert not was.done(), "workers hear of it later"
+        await until(was.done, "nobody is left who needs it")
+        router.stop()
+        await task
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("moment", ["while it is tried", "as signals are held back"])
+def test_a_router_that_was_asked_to_end_is_not_replaced(run: Run, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    held = a_failing_exec(monkeypatch)
+
+    async def asked() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if moment == "while it is tried":
+            await until(lambda: router.phase is Phase.DRAINING, "it drains")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
+        _, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        assert router._crew is not None
+        if moment == "while it is tried":
+            monkeypatch.setattr("router.service.try_out", asked)
+        else:
+            monkeypatch.setattr(router._crew, "refresh", asked)
+        with pytest.raises(SettingsError, match="the router is ending"):
+            await router.hand_over()
+        monkeypatch.undo()
+        assert not held
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        writer.close()
+        await task
+
+    chosen = settings(parking_timeout=60)
+    router = Router(chosen, {}, reread=lambda: (chosen, {}))
+    run(scenario())
+
+
+def test_signals_wait_while_the_router_is_replaced_and_a_worker_that_just_died_is_not_left_to_the_next(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = a_failing_exec(monkeypatch)
+    left: list[Legacy] = []
+
+    def note(legacy: Legacy) -> None:
+        left.append(legacy)
+        hand_over(legacy)
+
+    monkeypatch.setattr("router.service.hand_over", note)
+
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60).model_copy(update={"workers": 2})
+        router = Router(chosen, {}, reread=lambda: (chosen, {}))
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        crew = router._crew
+        assert crew is not None
+        one, other = crew.hands.values()
+        monkeypatch.setattr(other, "_reap", lambda *_: None)  # dead, and not buried when the next takes over
+        one.report = replace(one.report, routes=(RouteReport("rw", started=3),))
+        other.report = replace(other.report, routes=(RouteReport("rw", started=4, sessions=1),))
+        other.kill()
+        await until(lambda: not other.link.open, "its end is noticed")
+        crew.memory.add(0, other.column, 1)
+        monkeypatch.setattr(crew, "refresh", nothing)
+        with pytest.raises(SettingsError, match="Exec format error"):
+            await router.hand_over()
+        monkeypatch.undo()
+        [legacy] = left
+        assert [hand.serial for hand in legacy.hands] == [one.serial]
+        assert [(past.started, past.sessions) for past in legacy.gone] == [(4, 0)]
+        assert crew.memory.sum(0) == 0
+        assert set(HELD_BACK) <= held[0]
+        assert not set(HELD_BACK) & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        other._reap(0.0)
+        listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
+        _, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        os.kill(one.pid, signal.SIGKILL)
+        await until(lambda: one.serial not in crew.hands, "the other is still heard")
+        writer.close()
+        router.stop()
+        await task
+
+    async def nothing() -> None:
+        pass
+
+    run(scenario())
+
+
+def test_a_socket_of_an_earlier_start_that_nobody_asks_for_is_given_up_by_systemd_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told,
+        socket.create_server(("127.0.0.1", 0)) as stray,
+        open_socket(UnixPath(str(tmp_path / "stray.sock"))) as file,
+    ):
+        told.bind(str(tmp_path / "told"))
+        told.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "told"))
+        fds = [os.dup(one.fileno()) for one in (stray, file)]
+        monkeypatch.setattr("router.service.take_from_systemd", lambda *_: fds)
+
+        async def scenario() -> None:
+            router = Router(settings(), {})
+            task = asyncio.create_task(router.run())
+            await until(lambda: router.phase is Phase.SERVING, "it serves")
+            router.stop()
+            await task
+
+        run(scenario())
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, stored, _, _ = socket.recv_fds(told, 4096, 8)
+                heard.append(data.decode())
+                for fd in stored:
+                    os.close(fd)
+        for address in (f"127.0.0.1:{stray.getsockname()[1]}", f"unix:{tmp_path / 'stray.sock'}"):
+            assert f"FDSTOREREMOVE=1\nFDNAME={name_of(address)}" in heard
+        assert not (tmp_path / "stray.sock").exists()
+
+
+def test_a_start_that_fails_leaves_what_systemd_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "stray.sock"
+    with open_socket(UnixPath(str(path))) as file:
+        fd = os.dup(file.fileno())
+        monkeypatch.setattr("router.service.take_from_systemd", lambda *_: [fd])
+        chosen = settings()
+        with open_socket(chosen.routes["rw"].listen) as taken:
+            taken.listen()
+            with pytest.raises(SettingsError, match="Address already in use"):
+                asyncio.run(Router(chosen, {}).run())
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+        assert path.exists()
+
+
+def test_a_router_whose_workers_were_taken_over_is_ready_before_new_ones_serve(run: Run) -> None:
+    async def scenario() -> None:
+        router = Router(settings(), {})
+        assert router.not_ready_because() == "starting"
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        router.phase = Phase.STARTING
+        assert router.not_ready_because() == "no topology seen yet of main"
+        assert router._crew is not None
+        for hand in router._crew.hands.values():
+            hand.retired = True
+        assert router.not_ready_because() == "starting"
+        router.phase = Phase.SERVING
+        router.stop()
+        await task
+
+    run(scenario())
+
+
+def test_a_client_that_waits_for_a_member_is_told_when_the_drain_is_over(run: Run) -> None:
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60).model_copy(update={"drain_timeout": 0.3})
+        router = Router(chosen, {})
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
+        reader, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        crew = router._crew
+        assert crew is not None
+        router.stop()
+        said = await reader.read()
+        assert b"no server for route rw" in said
+        assert b"the router ends" in said
+        await task  # though the client closes nothing
+        assert crew.cut_at_end == 1, "once"
+        writer.close()
+
+    run(scenario())
+
+
+def test_a_reload_hushes_a_socket_before_its_route_goes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        chosen = settings()
+        moved = chosen.routes["rw"].model_copy(update={"listen": Endpoint("127.0.0.1", free_port())})
+        router = Router(chosen, {}, reread=lambda: (chosen.model_copy(update={"routes": {"rw": moved}}), {}))
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        sock, configure = router._sockets._sockets[str(chosen.routes["rw"].listen)], router._configure
+
+        def note() -> None:
+            hushed.append(bool(sock.getsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, 64)))
+            configure()
+
+        hushed: list[bool] = []
+        monkeypatch.setattr(router, "_configure", note)
+        await router.reload()
+        assert hushed == [True], "what came between the last accept and the close would be reset"
+        router.stop()
+        await task
+
+    run(scenario())
