@@ -62,30 +62,44 @@ class Clusters:
     Args:
         tasks: owns the watchers' tasks.
         show: told of each cluster's topology whenever a fact of it changes.
+        forget: told of a cluster that is followed no more.
     """
 
-    def __init__(self, tasks: asyncio.TaskGroup, show: Callable[[str, Topology], None]) -> None:
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        show: Callable[[str, Topology], None],
+        forget: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._tasks = tasks
         self._show = show
+        self._forget = forget
+        self._leaving: dict[str, tuple[Followed, asyncio.TimerHandle]] = {}  # wanted no more, and still followed
         self.followed: dict[str, Followed] = {}
 
     def follow(
-        self, wanted: Mapping[str, ClusterSettings], accesses: Mapping[str, Access], known: Mapping[str, Topology]
-    ) -> list[str]:
-        """Follow these clusters and no others; those that are asked as before go on undisturbed.
+        self,
+        wanted: Mapping[str, ClusterSettings],
+        accesses: Mapping[str, Access],
+        known: Mapping[str, Topology],
+        linger: float = 0.0,
+    ) -> None:
+        """Follow these clusters; those that are asked as before go on undisturbed, others end.
 
         Args:
             wanted: by name.
             accesses: how members are asked; what is not here is asked without an account.
             known: what is known of those that are new here.
-
-        Returns:
-            the clusters that are followed no more.
+            linger: seconds for which those that are wanted no more are followed still: their sessions have that time to
+                end, and in it they must not stay with a member that is no primary any more.
         """
-        gone = [name for name in self.followed if name not in wanted]
-        for name in gone:
-            self._end(self.followed.pop(name))
+        for name in [name for name in self.followed if name not in wanted]:
+            later = asyncio.get_running_loop().call_later(linger, self._leave, name)
+            self._leaving[name] = self.followed.pop(name), later
         for name, settings in wanted.items():
+            if name in self._leaving:
+                self.followed[name], later = self._leaving.pop(name)
+                later.cancel()
             access, before = accesses.get(name, Access(None)), self.followed.get(name)
             if before is not None:
                 if before.settings == settings and before.access.login == access.login:
@@ -93,7 +107,6 @@ class Clusters:
                 self._end(before)
             last = before.topology() if before is not None and before.seen else known.get(name)
             self._begin(name, Followed(settings, access, last))
-        return gone
 
     def suspect(self, cluster: str, member: str) -> None:
         """Look at DNS again soon, for a member does not accept connections."""
@@ -104,13 +117,22 @@ class Clusters:
 
     def show_all(self) -> None:
         """Show how all stand now, with what was measured since."""
-        for name, followed in self.followed.items():
+        leaving = {name: followed for name, (followed, _) in self._leaving.items()}
+        for name, followed in (self.followed | leaving).items():
             self._show(name, followed.topology())
 
     def end(self) -> None:
         """Follow none."""
         for followed in self.followed.values():
             self._end(followed)
+        for followed, later in self._leaving.values():
+            later.cancel()
+            self._end(followed)
+
+    def _leave(self, name: str) -> None:
+        followed, _ = self._leaving.pop(name)
+        self._end(followed)
+        self._forget(name)
 
     def _begin(self, name: str, followed: Followed) -> None:
         self.followed[name] = followed

@@ -85,8 +85,10 @@ class Crew:
     def configure(self, orders: Configure, sockets: Mapping[str, int]) -> None:
         """Have these routes served on these descriptors, by address, from now on."""
         self.orders.configure(orders, sockets)
-        for hand in self.hands.values():
-            if not hand.retired:
+        for hand in list(self.hands.values()):
+            if hand.retired:
+                hand.send(orders)  # it opens none, but its sessions of routes that are gone have to end, too
+            else:
                 self.orders.brief(hand.send)
 
     def tell(self, message: Message) -> None:

@@ -6,6 +6,7 @@ Owns listening in a worker, and what its routes did. Must not know the link or o
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Ports:
             tuple[str, Port, float]
         ] = []  # cluster, port of a route that is gone, when its time is over
         self._past: dict[str, RouteReport] = {}
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[Port]:
         yield from [listener.port for _, listener in self._held.values()]
@@ -48,6 +50,10 @@ class Ports:
 
     def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
         """Take over descriptors of listening sockets, in this order."""
+        if self._is_closed:
+            for fd in fds:
+                os.close(fd)
+            return
         for address, fd in zip(addresses, fds, strict=True):
             sock = socket.socket(fileno=fd)
             sock.setblocking(False)
@@ -56,7 +62,10 @@ class Ports:
                 old.close()
 
     async def configure(self, wanted: Configure) -> None:
-        """Hold ports for these routes and no others, on sockets that were taken before."""
+        """Hold ports for these routes and no others, on sockets that were taken before.
+
+        After `close` none is opened any more, but those of routes that are gone still leave.
+        """
         orders = {order.route.name: order for order in wanted.routes}
         for name, (order, listener) in list(self._held.items()):
             new = orders.get(name)
@@ -65,9 +74,10 @@ class Ports:
                 self._held[name] = new, listener
             else:
                 del self._held[name]
-                # Whoever listens on from here on takes what is queued; where nobody does, we do first.
-                left = any(one.address == order.address for one in orders.values())
-                await self._stop(order, listener, queued=not left)
+                if not self._is_closed:
+                    # Whoever listens on from here on takes what is queued; where nobody does, we do first.
+                    left = any(one.address == order.address for one in orders.values())
+                    await self._stop(order, listener, queued=not left)
                 self._leaving.append((order.cluster, listener.port, time.monotonic() + wanted.drain_timeout))
         for name, order in orders.items():
             if name not in self._held and order.address in self._sockets:
@@ -88,6 +98,7 @@ class Ports:
         """Accept no more. With `queued`, first what waits on the sockets."""
         if self._yielding is not None:
             self._yielding.end()
+        self._is_closed = True
         for order, listener in self._held.values():
             await self._stop(order, listener, queued=queued)
         for sock in self._sockets.values():

@@ -36,6 +36,8 @@ log = logging.getLogger("fairlead.router")
 
 MEASURES_INTERVAL = 1.0
 """Seconds between looks at what members measured since; facts that change are told at once."""
+LINGER_MARGIN = 1.0
+"""Seconds that a cluster which is gone is followed longer than its sessions have: workers begin to count later."""
 
 Reread = Callable[[], tuple[Settings, Mapping[str, Access]]]
 
@@ -140,9 +142,8 @@ class Router:
                 logs.start(settings.log.level, settings.log.format, settings.log.repeats)
                 self._crew.tell(Log(tuple(logs.words())))
             self.settings, self.routes, self._accesses = settings, settings.all_routes(), accesses
-            for name in self._clusters.follow(settings.clusters, accesses, {}):
-                self._crew.orders.forget(name)
-                self._chronicle.forget(name)
+            linger = settings.drain_timeout + LINGER_MARGIN
+            self._clusters.follow(settings.clusters, accesses, {}, linger)
             self._configure()
             self._crew.man(settings.workers)
             self._look()
@@ -225,7 +226,7 @@ class Router:
                     first_serial=legacy.next_serial if legacy is not None else 1,
                     gone=legacy.gone if legacy is not None else (),
                 )
-                self._clusters = Clusters(tasks, self._show)
+                self._clusters = Clusters(tasks, self._show, self._forget)
                 if legacy is not None:
                     crew.adopt(legacy.hands)
                     outages = {name: one for name, one in legacy.outages.items() if name in self.settings.clusters}
@@ -273,6 +274,11 @@ class Router:
         if self._crew is not None:
             self._crew.orders.show(cluster, topology)
         self._chronicle.see(cluster, topology)
+
+    def _forget(self, cluster: str) -> None:
+        if self._crew is not None:
+            self._crew.orders.forget(cluster)
+        self._chronicle.forget(cluster)
 
     def _open_sockets(self, settings: Settings) -> list[str]:
         """Listen on what the settings want; return the addresses that are new."""

@@ -206,10 +206,9 @@ class Worker:
                 self._see(cluster, replace(topology, trust=Trust.BLIND, reason=reason))
 
     async def _configure(self, wanted: Configure) -> None:
-        if self.state is WorkerState.DRAINING:
-            return
         self._drain_timeout = wanted.drain_timeout
-        self._rows.update({order.route.name: order.row for order in wanted.routes})
+        if self.state is not WorkerState.DRAINING:
+            self._rows.update({order.route.name: order.row for order in wanted.routes})
         await self._ports.configure(wanted)
         if self.state is WorkerState.STARTING:
             self.state = WorkerState.SERVING

@@ -391,3 +391,44 @@ def test_sessions_are_evened_out_and_nobody_waits_for_a_worker_that_stands_still
                 client.close()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("gone", ["route", "cluster"])
+def test_sessions_of_workers_that_drain_end_with_their_route_or_its_cluster(run: Run, gone: str) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(1) as bench:
+            [first] = bench.sockets
+            second = bench.listen()
+            other = route(name="other")
+            bench.serve((route(), first), (other, second))
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            bench.crew.orders.show("elsewhere", bench.cluster.topology)
+            kept, left = await Client.open(first), await Client.open(second)
+            [old] = bench.crew.hands.values()
+            bench.crew.retire(old, Retire(None, queued=False))
+            bench.crew.man(1)
+            await bench.crew.wait_serving()
+            if gone == "route":
+                bench.serve((route(), first))
+            else:
+                rows = bench.crew.rows
+                orders = (
+                    RouteOrder(route(), "main", first, rows.row_of("test")),
+                    RouteOrder(other, "elsewhere", second, rows.row_of("other")),
+                )
+                bench.crew.configure(
+                    Configure(orders, DRAIN), {at: bench.sockets[at].fileno() for at in (first, second)}
+                )
+            began = time.monotonic()
+            assert await left.works(), "it has the drain's time"
+            async with asyncio.timeout(5):
+                assert await left.ended()
+            assert time.monotonic() - began > DRAIN / 2
+            assert await kept.works()
+            late = await Client.open(first)
+            for client in (kept, left, late):
+                client.close()
+            await until(lambda: old.serial not in bench.crew.hands, "it ends with its last session")
+
+    run(scenario())

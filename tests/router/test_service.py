@@ -201,3 +201,37 @@ def test_the_command_that_is_run_again_is_the_one_that_ran() -> None:
     assert command() == [sys.executable, *sys.orig_argv[1:]]
     with pytest.raises(SettingsError, match="the new program does not start"):
         asyncio.run(try_out())  # this is pytest, which knows no --check
+
+
+def test_a_cluster_that_a_reload_removes_is_followed_while_its_sessions_drain(run: Run) -> None:
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60)
+        router = Router(chosen, {}, reread=lambda: (without, {}))
+        without = parse(
+            {
+                "routes": {
+                    "rw": {
+                        "listen": str(chosen.routes["rw"].listen),
+                        "protocol": "classic",
+                        "members": [f"127.0.0.1:{free_port()}"],
+                    }
+                },
+                "admin": {"listen": str(chosen.admin.listen)},
+                "drain_timeout": 0.1,
+            }
+        )
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        clusters = router._clusters
+        assert clusters is not None
+        was = clusters.followed["main"].task
+        assert was is not None
+        await router.reload()
+        assert not router.watchers
+        await asyncio.sleep(without.drain_timeout)
+        assert not was.done(), "workers hear of it later"
+        await until(was.done, "nobody is left who needs it")
+        router.stop()
+        await task
+
+    run(scenario())
