@@ -160,9 +160,20 @@ class Crew:
         for hand in self.hands.values():
             hand.link.pause()
 
+    def left(self) -> tuple[tuple[HandState, ...], tuple[RouteReport, ...]]:
+        """What the next main process gets: the workers there are, and what those that are gone had counted."""
+        alive = [hand for hand in self.hands.values() if hand.link.open]
+        gone = list(self.gone.values())
+        for hand in self.hands.values():
+            if not hand.link.open:  # dead, but not buried yet, and nobody would after us
+                hand.kill()
+                self.memory.clear(hand.column)
+                gone += map(past, hand.report.routes)
+        return tuple(hand.state() for hand in alive), tuple(combine(gone).values())
+
     def resume(self) -> None:
         """Go on after all."""
-        for hand in self.hands.values():
+        for hand in list(self.hands.values()):
             hand.link.resume()
         self._beat()
         self.man(self._wanted)

@@ -24,6 +24,8 @@ from router.settings import SettingsError
 
 TRIAL_TIMEOUT = 30.0
 """Seconds for a new version of the program to show that it starts and likes its configuration."""
+HEARING = 0.05
+"""Seconds for the event loop to hear of a signal that the process has got."""
 VARIABLE = "FAIRLEAD_HANDOVER"
 HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 """Signals that wait while there is nobody to hear them: from the exec until handlers are there again."""
@@ -67,6 +69,12 @@ def take_over(environment: MutableMapping[str, str]) -> Legacy | None:
     return legacy
 
 
+async def hold_signals() -> None:
+    """Have signals wait from now on; return when those that had come before have been heard."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    await asyncio.sleep(HEARING)  # the event loop reads of them, and calls their handlers in a later turn
+
+
 def hear_signals() -> None:
     """Let signals come that were held back."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
@@ -75,18 +83,19 @@ def hear_signals() -> None:
 def hand_over(legacy: Legacy) -> None:
     """Become a fresh start of the same command. Returns only by an error, and then nothing has changed.
 
+    Signals should be held back before, and everything done that those ask for which had come: see `hold_signals`.
+
     Raises:
         OSError: the program cannot be run.
     """
     fd = os.memfd_create("fairlead-handover", 0)
     try:
-        os.write(fd, json.dumps(write(legacy)).encode())
+        with os.fdopen(os.dup(fd), "wb") as file:
+            file.write(json.dumps(write(legacy)).encode())
         for one in legacy.descriptors():
             os.set_inheritable(one, True)
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
         os.execve(sys.executable, command(), {**os.environ, VARIABLE: str(fd)})  # noqa: S606 our own command line
     except OSError:
-        hear_signals()
         for one in legacy.descriptors():
             os.set_inheritable(one, False)
         os.close(fd)

@@ -60,6 +60,11 @@ class Link:
         self._loop.add_reader(sock.fileno(), self._read)
 
     @property
+    def open(self) -> bool:
+        """Whether the line stands, as far as we know."""
+        return self._open
+
+    @property
     def idle(self) -> bool:
         """Whether everything is sent."""
         return not self._waiting
@@ -82,19 +87,21 @@ class Link:
 
     def pause(self) -> None:
         """Read no more, and keep the socket."""
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
+        if self._open:
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
 
     def resume(self) -> None:
         """Read again, and send what waits."""
-        self._loop.add_reader(self._sock.fileno(), self._read)
-        self._write()
+        if self._open:
+            self._loop.add_reader(self._sock.fileno(), self._read)
+            self._write()
 
     def close(self) -> None:
         """End the line; what waits is dropped."""
         if self._open:
-            self._open = False
             self.pause()
+            self._open = False
             self._sock.close()
 
     def _end(self) -> None:

@@ -23,7 +23,7 @@ from router.counts import SharedMemory
 from router.crew import Crew
 from router.draining import Stop, drain, end_at_once
 from router.events import Events, Kind
-from router.handover import Legacy, hand_over, take_over, try_out
+from router.handover import Legacy, hand_over, hear_signals, hold_signals, take_over, try_out
 from router.listening import ListenError
 from router.messages import Configure, Log, RouteOrder
 from router.notify import Notifier, name_of
@@ -165,36 +165,46 @@ class Router:
             settings, _ = self._reread()
             await try_out()
             await self._crew.refresh()
-            self._check_goes_on()
-            self._open_sockets(settings)
-            crew = self._crew
-            crew.suspend()
+            try:
+                await hold_signals()
+                self._check_goes_on()  # a signal that came until now was for us, and one that comes later is not
+                self._open_sockets(settings)
+                self._become_next(self._crew, self._clusters)
+            finally:
+                hear_signals()
+
+    def _become_next(self, crew: Crew, clusters: Clusters) -> None:
+        crew.suspend()
+        try:
+            hands, gone = crew.left()
             legacy = Legacy(
                 sockets=tuple(self._sockets.descriptors().values()),
                 stored=bool(self._sockets.stored),
                 memory=crew.memory.fd,
                 rows=crew.rows.rows,
                 next_serial=crew.next_serial,
-                hands=tuple(hand.state() for hand in crew.hands.values()),
-                gone=tuple(crew.gone.values()),
-                topologies={name: one.topology() for name, one in self._clusters.followed.items() if one.seen},
+                hands=hands,
+                gone=gone,
+                topologies={name: one.topology() for name, one in clusters.followed.items() if one.seen},
                 modes=crew.orders.all_modes(),
                 blocked={name: self.overview.blocked_hosts(name) for name in self.routes},
                 outages=self._chronicle.outages,
             )
-            try:
-                hand_over(legacy)
-            except OSError as exc:
-                crew.resume()
-                raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
+            hand_over(legacy)
+        except OSError as exc:
+            raise SettingsError(f"the program cannot be run: {exc.strerror}") from exc
+        finally:
+            crew.resume()  # we are here still
 
     def _check_goes_on(self) -> None:
         """Refuse to change what ends: workers would be started, and sockets opened, that nobody ends again.
 
+        And what this program is replaced by would not know of the end, and serve.
+
         Raises:
             SettingsError: the router is ending.
         """
-        if self._stop.asked or self.phase is Phase.ENDED:
+        if self._stop.asked or self.phase not in (Phase.STARTING, Phase.SERVING):
             raise SettingsError("the router is ending")
 
     async def run(self) -> None:

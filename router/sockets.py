@@ -28,6 +28,7 @@ SETTLING = 0.2
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module has no name for it
 
+SO_DETACH_FILTER = 27
 
 # Of what comes to the socket, the flags of the TCP header: SYN without ACK is a new connection, and dropped.
 _NO_SYN = (
@@ -54,6 +55,12 @@ def hush(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
+def unhush(sock: socket.socket) -> None:
+    """Let new connections begin again on a socket that came from somebody who may have hushed it."""
+    with contextlib.suppress(OSError):  # it has no filter
+        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
 class ListeningSockets:
     """Listening sockets by address."""
 
@@ -70,6 +77,7 @@ class ListeningSockets:
             os.set_inheritable(fd, False)
             sock = socket.socket(fileno=fd)
             sock.setblocking(False)
+            unhush(sock)
             address = address_of(sock)
             self._offered[address] = sock
             if stored:

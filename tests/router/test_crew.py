@@ -22,7 +22,7 @@ from router.listener import open_socket
 from router.messages import Configure, Message, Retire, RouteOrder, Serving, Sockets, View
 from router.reports import RouteReport
 from router.routes import Route
-from router.sockets import hush
+from router.sockets import ListeningSockets, hush
 from router.worker import Worker
 from tests.router.conftest import Run
 from tests.router.fakes import Cluster, member, route, until
@@ -432,3 +432,13 @@ def test_sessions_of_workers_that_drain_end_with_their_route_or_its_cluster(run:
             await until(lambda: old.serial not in bench.crew.hands, "it ends with its last session")
 
     run(scenario())
+
+
+def test_a_hushed_socket_that_is_handed_on_takes_new_connections() -> None:
+    with open_socket(Endpoint("127.0.0.1", 0)) as sock:
+        address = sock.getsockname()
+        hush(sock)
+        sockets = ListeningSockets()
+        sockets.offer([os.dup(sock.fileno())], stored=False)
+        with socket.create_connection(address, timeout=2):
+            sockets.settle()

@@ -89,3 +89,15 @@ def test_what_is_no_message_is_told_and_left_out(run: Run, caplog: pytest.LogCap
 
     run(scenario())
     assert [record.levelname for record in caplog.records if "cannot be read" in record.getMessage()] == ["ERROR"]
+
+
+def test_a_line_that_has_ended_is_not_taken_up_again(run: Run) -> None:
+    async def scenario() -> None:
+        one, other = map(End, make_pair())
+        other.link.close()
+        await until(lambda: one.ended == 1, "it ends")
+        one.link.pause()
+        one.link.resume()
+        assert not one.link.open
+
+    run(scenario())

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cluster.members import Endpoint
-from router.handover import command, try_out
+from router.handover import HELD_BACK, Legacy, command, hand_over, try_out
 from router.listening import ListenError, open_socket
+from router.reports import RouteReport
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
 from srv.lookup import Outcome
@@ -163,15 +166,24 @@ def test_an_address_that_is_not_ours_is_named() -> None:
         open_socket(Endpoint("192.0.2.1", 6446))
 
 
-def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def a_failing_exec(monkeypatch: pytest.MonkeyPatch) -> list[set[signal.Signals]]:
+    """Have the new program pass its trial and not be run; return what signals are held back at each try."""
+    held: list[set[signal.Signals]] = []
+
     async def tried() -> None:
         pass
 
     def fail(*_: object) -> None:
+        held.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         raise OSError(8, "Exec format error")
 
     monkeypatch.setattr("router.service.try_out", tried)
     monkeypatch.setattr("router.handover.os.execve", fail)
+    return held
+
+
+def test_a_program_that_cannot_be_run_leaves_everything_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_failing_exec(monkeypatch)
 
     async def scenario() -> None:
         chosen = settings(parking_timeout=60)
@@ -227,11 +239,98 @@ def test_a_cluster_that_a_reload_removes_is_followed_while_its_sessions_drain(ru
         was = clusters.followed["main"].task
         assert was is not None
         await router.reload()
-        assert not router.watchers
+        assert not router.overview.watchers
         await asyncio.sleep(without.drain_timeout)
         assert not was.done(), "workers hear of it later"
         await until(was.done, "nobody is left who needs it")
         router.stop()
         await task
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("moment", ["while it is tried", "as signals are held back"])
+def test_a_router_that_was_asked_to_end_is_not_replaced(run: Run, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    held = a_failing_exec(monkeypatch)
+
+    async def asked() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if moment == "while it is tried":
+            await until(lambda: router.phase is Phase.DRAINING, "it drains")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
+        _, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        assert router._crew is not None
+        if moment == "while it is tried":
+            monkeypatch.setattr("router.service.try_out", asked)
+        else:
+            monkeypatch.setattr(router._crew, "refresh", asked)
+        with pytest.raises(SettingsError, match="the router is ending"):
+            await router.hand_over()
+        monkeypatch.undo()
+        assert not held
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        writer.close()
+        await task
+
+    chosen = settings(parking_timeout=60)
+    router = Router(chosen, {}, reread=lambda: (chosen, {}))
+    run(scenario())
+
+
+def test_signals_wait_while_the_router_is_replaced_and_a_worker_that_just_died_is_not_left_to_the_next(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = a_failing_exec(monkeypatch)
+    left: list[Legacy] = []
+
+    def note(legacy: Legacy) -> None:
+        left.append(legacy)
+        hand_over(legacy)
+
+    monkeypatch.setattr("router.service.hand_over", note)
+
+    async def scenario() -> None:
+        chosen = settings(parking_timeout=60).model_copy(update={"workers": 2})
+        router = Router(chosen, {}, reread=lambda: (chosen, {}))
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        crew = router._crew
+        assert crew is not None
+        one, other = crew.hands.values()
+        monkeypatch.setattr(other, "_reap", lambda *_: None)  # dead, and not buried when the next takes over
+        one.report = replace(one.report, routes=(RouteReport("rw", started=3),))
+        other.report = replace(other.report, routes=(RouteReport("rw", started=4, sessions=1),))
+        other.kill()
+        await until(lambda: not other.link.open, "its end is noticed")
+        crew.memory.add(0, other.column, 1)
+        monkeypatch.setattr(crew, "refresh", nothing)
+        with pytest.raises(SettingsError, match="Exec format error"):
+            await router.hand_over()
+        monkeypatch.undo()
+        [legacy] = left
+        assert [hand.serial for hand in legacy.hands] == [one.serial]
+        assert [(past.started, past.sessions) for past in legacy.gone] == [(4, 0)]
+        assert crew.memory.sum(0) == 0
+        assert set(HELD_BACK) <= held[0]
+        assert not set(HELD_BACK) & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        other._reap(0.0)
+        listen = chosen.routes["rw"].listen
+        assert isinstance(listen, Endpoint)
+        _, writer = await asyncio.open_connection(listen.host, listen.port)
+        await until_parked(router)
+        os.kill(one.pid, signal.SIGKILL)
+        await until(lambda: one.serial not in crew.hands, "the other is still heard")
+        writer.close()
+        router.stop()
+        await task
+
+    async def nothing() -> None:
+        pass
 
     run(scenario())
