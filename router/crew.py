@@ -101,6 +101,8 @@ class Crew:
     def man(self, wanted: int) -> None:
         """Have that many workers accept connections. Those that are too many drain without a deadline."""
         self._wanted = wanted
+        while self._starting and len(self._present()) + len(self._starting) > wanted:
+            self._starting.pop().cancel()
         for hand in self._present()[wanted:]:
             self.retire(hand, Retire(None, queued=False))
         for _ in range(wanted - len(self._present()) - len(self._starting)):
@@ -138,6 +140,11 @@ class Crew:
         self._starting.clear()
         for hand in self.hands.values():
             self.retire(hand, how)
+
+    @property
+    def serves(self) -> bool:
+        """Whether any worker accepts connections, those that were taken over included."""
+        return any(hand.serving and not hand.retired for hand in self.hands.values())
 
     async def wait_serving(self) -> None:
         """Return when as many workers serve as are wanted, not counting those that were taken over."""
@@ -278,9 +285,10 @@ class Crew:
 
     def _beat(self) -> None:
         self._pulse = asyncio.get_running_loop().call_later(PULSE, self._beat)
-        now = time.monotonic()
         for hand in list(self.hands.values()):
-            if now - hand.heard_at > HANG_LIMIT:
+            # Not by the clock: when we were stopped ourselves, nobody had anything to answer.
+            hand.unanswered += 1
+            if hand.unanswered > HANG_LIMIT / PULSE:
                 log.error("worker %d: killed, for it has not answered for %g s", hand.serial, HANG_LIMIT)
                 hand.kill()
             hand.send(Pulse(0, self._others(hand)))

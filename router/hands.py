@@ -66,7 +66,7 @@ class Hand:
         self.serial, self.column, self.pid = state.serial, state.column, state.pid
         self.started_at, self.report, self.retired = state.started_at, state.report, state.retired
         self.serving = state.report.state is WorkerState.SERVING
-        self.heard_at = time.monotonic()
+        self.unanswered = 0  # pulses since it was heard last
         self._on_message, self._on_end = on_message, on_end
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class Hand:
             os.kill(self.pid, signal.SIGKILL)
 
     def _hear(self, message: Message, fds: list[int]) -> None:
-        self.heard_at = time.monotonic()
+        self.unanswered = 0
         for fd in fds:
             os.close(fd)  # workers have nothing to hand us
         match message:
@@ -155,7 +155,8 @@ def spawn(
     """
     ours, theirs = make_pair()
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW_FDS) for fd in (theirs.fileno(), memory.fd)]
-    argv = [sys.executable, "-m", "router.worker", str(serial), str(column), *logs.words()]
+    # Nothing is imported from where the user happens to be (-P): who may write there would run as us.
+    argv = [sys.executable, "-P", "-m", "router.worker", str(serial), str(column), *logs.words()]
     try:
         pid = os.posix_spawn(
             sys.executable,

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from router.forms import FormError
-from router.messages import FIRST, PACKET, Assembly, Message, decode, encode
+from router.messages import FIRST, PACKET_LIMIT, Assembly, Message, decode, encode
 
 log = logging.getLogger("fairlead.router")
 
@@ -128,7 +128,7 @@ class Link:
     def _read(self) -> None:
         while self._open:
             try:
-                packet, ancillary, _, _ = self._sock.recvmsg(PACKET + 1, socket.CMSG_SPACE(FDS_AT_ONCE * 4))
+                packet, ancillary, _, _ = self._sock.recvmsg(PACKET_LIMIT, socket.CMSG_SPACE(FDS_AT_ONCE * 4))
             except BlockingIOError:
                 return
             except OSError:

@@ -15,9 +15,11 @@ from router.forms import FormError, read, write
 from router.reports import SessionReport, WorkerReport
 from router.routes import Leave, Route
 
-PACKET = 64 * 1024
+PACKET = 32 * 1024
 """Bytes of a message in one packet: a packet takes its room in the socket's buffer (net.core.wmem_default, 208 KiB by
-default) as a whole."""
+default, and 64 KiB on some machines) as a whole, and what does not fit at all is an error (EMSGSIZE)."""
+PACKET_LIMIT = 64 * 1024 + 1
+"""Bytes of a packet that is read: other versions send larger ones."""
 MESSAGE_LIMIT = 64 << 20
 """Bytes of one message, put together. A thousand routes are half a megabyte."""
 FIRST, LAST = 1, 2  # bits of a packet's first byte

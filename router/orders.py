@@ -62,7 +62,8 @@ class Orders:
     def forget(self, cluster: str) -> None:
         """Say nothing more of a cluster."""
         self._views.pop(cluster, None)
-        self._modes.pop(cluster, None)
+        if self._modes.pop(cluster, None) is not None:
+            self._tell(Modes(cluster, {}))
 
     def reset_hosts(self, route: str, host: str | None = None) -> tuple[str, ...]:
         """Let a client host connect to a route again, or all; return those that were blocked."""

@@ -87,7 +87,11 @@ class Router:
         Ready is: listening, a first topology of every cluster seen, not draining. Never "there is a primary now", or
         every router would leave its load balancer at the very moment when parking is needed.
         """
-        if self.phase is not Phase.SERVING or self._clusters is None:
+        serves = self.phase is Phase.SERVING or (
+            # After an upgrade in place those that were taken over serve until new ones do.
+            self.phase is Phase.STARTING and self._crew is not None and self._crew.serves
+        )
+        if not serves or self._clusters is None:
             return str(self.phase.value)
         unseen = [name for name, followed in self._clusters.followed.items() if not followed.seen]
         return f"no topology seen yet of {', '.join(unseen)}" if unseen else ""
@@ -223,8 +227,11 @@ class Router:
             self._sockets.offer(from_systemd, stored=True)
         try:
             self._open_sockets(self.settings)
-        finally:
-            self._sockets.settle()
+        except SettingsError:
+            self._sockets.let_go()
+            raise
+        for address in self._sockets.settle():
+            self._notifier.unstore(name_of(address))
         memory = SharedMemory(legacy.memory) if legacy is not None else SharedMemory.make()
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -136,12 +136,22 @@ class ListeningSockets:
                 "%s: whoever opened this socket chose dual_stack = %s", address, str(not wire.dual_stack).lower()
             )
 
-    def settle(self) -> None:
-        """Close what was offered and nobody asked for."""
+    def settle(self) -> list[str]:
+        """Close what was offered and nobody asked for, files included; return its addresses."""
+        for sock in self._offered.values():
+            file = file_of(sock)
+            if file is not None:
+                remove_file(file)
+        return self.let_go()
+
+    def let_go(self) -> list[str]:
+        """The same, and leave files as they are: somebody else may keep the sockets for another start."""
+        left = list(self._offered)
         for address, sock in self._offered.items():
             sock.close()
             self.stored.discard(address)
         self._offered.clear()
+        return left
 
     def hush(self, addresses: Iterable[str]) -> bool:
         """Let no new connection begin on these, apart from those that somebody else keeps; say whether there are."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,12 +19,13 @@ from cluster.members import Endpoint, Role
 from cluster.topology import Topology
 from router.counts import Place, SharedCounts, SharedMemory
 from router.crew import Crew
+from router.draining import Stop, drain
 from router.link import Link, make_pair
 from router.listener import open_socket
-from router.messages import Configure, Message, Retire, RouteOrder, Serving, Sockets, View
-from router.reports import RouteReport
-from router.routes import Route
-from router.sockets import ListeningSockets, hush
+from router.messages import Configure, DialFailure, Message, Retire, RouteOrder, Serving, Sockets, View
+from router.reports import RouteReport, WorkerReport
+from router.routes import Leave, Route, Wire
+from router.sockets import SO_ATTACH_FILTER, ListeningSockets, hush
 from router.worker import Worker
 from tests.router.conftest import Run
 from tests.router.fakes import Cluster, member, route, until
@@ -306,11 +309,12 @@ def test_a_main_process_that_falls_silent_is_not_believed_for_ever(run: Run, mon
                 await until(lambda: Serving() in heard, "it serves")
                 client = await Client.open(at)
                 host, port = at.split(":")
-                answer = b"hello "
-                while answer == b"hello ":
+                answer, deadline = b"hello ", time.monotonic() + 5
+                while answer == b"hello " and time.monotonic() < deadline:
                     reader, writer = await asyncio.open_connection(host, int(port))
                     answer = await reader.readexactly(6)
                     writer.transport.abort()
+                    await asyncio.sleep(0.02)
                 assert answer[4:6] == b"\xff\xd3", "error 2003"
                 assert await client.works(), "nothing is known against the member"
                 link.send(View("main", replace(cluster.topology, taken_at=time.monotonic())))
@@ -442,3 +446,144 @@ def test_a_hushed_socket_that_is_handed_on_takes_new_connections() -> None:
         sockets.offer([os.dup(sock.fileno())], stored=False)
         with socket.create_connection(address, timeout=2):
             sockets.settle()
+
+
+def test_a_worker_that_hangs_is_killed_and_a_pause_of_our_own_kills_nobody(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.crew.PULSE", 0.2)
+    monkeypatch.setattr("router.crew.HANG_LIMIT", 1.0)
+
+    async def scenario() -> None:
+        async with a_crew(2) as bench:
+            hangs, works = bench.crew.hands.values()
+            time.sleep(1.5)  # noqa: ASYNC251 as when the machine stands still, or SIGSTOP comes to us alone
+            await bench.crew.refresh()
+            await bench.crew.refresh()
+            assert list(bench.crew.hands.values()) == [hangs, works]
+            assert bench.crew.died == 0
+            os.kill(hangs.pid, signal.SIGSTOP)
+            began = time.monotonic()
+            await until(lambda: hangs.serial not in bench.crew.hands, "it is given up", timeout=10)
+            assert time.monotonic() - began > 0.8
+            assert bench.crew.died == 1
+            assert works.serial in bench.crew.hands
+            async with asyncio.timeout(10):
+                await bench.crew.wait_serving()
+
+    run(scenario())
+
+
+def test_a_worker_whose_line_has_ended_and_that_lives_on_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.link.WAITING_LIMIT", 1 << 20)
+
+    async def scenario() -> None:
+        async with a_crew(1) as bench:
+            [hand] = bench.crew.hands.values()
+            os.kill(hand.pid, signal.SIGSTOP)
+            hand.send(DialFailure("main", "x" * (2 << 20)))
+            assert not hand.link.open, "it does not read"
+            await until(lambda: hand.serial not in bench.crew.hands, "it is given up")
+            async with asyncio.timeout(10):
+                await bench.crew.wait_serving()
+
+    run(scenario())
+
+
+def test_a_worker_imports_nothing_from_where_the_user_happens_to_be(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "__init__.py").write_text("raise SystemExit(3)")
+    (tmp_path / "uvloop.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario() -> None:
+        async with a_crew(1) as bench:
+            assert bench.crew.died == 0
+
+    run(scenario())
+
+
+def test_what_is_wanted_of_members_goes_with_their_cluster(run: Run) -> None:
+    async def scenario() -> None:
+        async with member("a") as one, a_crew(1) as bench:
+            [at] = bench.sockets
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            bench.crew.orders.set_member_modes("main", {"a": Leave(None, "drained")})
+            bench.crew.orders.forget("main")
+            bench.crew.configure(Configure((), DRAIN), {})
+            bench.serve((route(parking_timeout=0.5), at))
+            bench.show(bench.cluster.topology)
+            client = await Client.open(at)
+            client.close()
+
+    run(scenario())
+
+
+def test_fewer_workers_are_wanted_while_others_wait_for_their_start(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.crew.LAST_WAIT", 0.3)
+
+    async def scenario() -> None:
+        async with a_crew(1) as bench:
+            with monkeypatch.context() as broken:
+                broken.setattr("router.hands.sys.executable", "/nonexistent")
+                bench.crew.man(4)
+            began = bench.crew.next_serial
+            bench.crew.man(2)
+            await until(lambda: len(bench.crew.hands) == 2, "one comes, when its time is there")
+            await asyncio.sleep(0.5)  # the time of the others, too
+            assert bench.crew.next_serial == began + 1
+
+    run(scenario())
+
+
+def test_a_route_that_is_gone_serves_first_what_is_queued(run: Run) -> None:
+    async def scenario() -> None:
+        async with member() as one, a_crew(1) as bench:
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            [at] = bench.sockets
+            host, port = at.split(":")
+            [pid] = bench.pids()
+            os.kill(pid, signal.SIGSTOP)
+            queued = [socket.create_connection((host, int(port))) for _ in range(20)]
+            bench.serve()
+            bench.sockets[at].close()
+            os.kill(pid, signal.SIGCONT)
+            for sock in queued:
+                sock.settimeout(5)
+                assert await asyncio.to_thread(sock.recv, 6) == b"hello "
+                sock.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_drain_hushes_a_socket_before_it_is_closed(stored: bool) -> None:
+    """Whatever comes between the last accept and the close would be reset."""
+
+    class Told:
+        cut_at_end = 0
+
+        def retire_all(self, _: Retire) -> None:
+            hushed.append(bool(sock.getsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, 64)))
+
+        async def refresh(self) -> None:
+            pass
+
+        def reports(self) -> list[WorkerReport]:
+            return []
+
+        async def wait_gone(self) -> None:
+            pass
+
+    hushed: list[bool] = []
+    with open_socket(Endpoint("127.0.0.1", 0)) as sock:
+        at = Endpoint(*sock.getsockname())
+        sockets = ListeningSockets()
+        sockets.offer([os.dup(sock.fileno())], stored=stored)
+        sockets.open({"routes.rw.listen": (at, Wire())})
+        asyncio.run(drain(cast("Crew", Told()), sockets, [str(at)], 1.0, Stop()))
+        assert hushed == [not stored], "systemd's goes on taking connections, for the next start"

@@ -101,3 +101,18 @@ def test_a_line_that_has_ended_is_not_taken_up_again(run: Run) -> None:
         assert not one.link.open
 
     run(scenario())
+
+
+def test_a_machine_with_small_buffers_will_do(run: Run) -> None:
+    async def scenario() -> None:
+        ours, theirs = make_pair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32_768)  # doubled by the kernel
+        one, other = End(ours), End(theirs)
+        said = DialFailure("main", "x" * 100_000)
+        one.link.send(said)
+        await until(lambda: bool(other.heard), "it is heard")
+        assert other.heard == [(said, [])]
+        one.link.close()
+        other.link.close()
+
+    run(scenario())

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.members import Endpoint
+from router.addresses import UnixPath
 from router.handover import HELD_BACK, Legacy, command, hand_over, try_out
 from router.listening import ListenError, open_socket
+from router.notify import name_of
 from router.reports import RouteReport
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
@@ -332,5 +337,73 @@ def test_signals_wait_while_the_router_is_replaced_and_a_worker_that_just_died_i
 
     async def nothing() -> None:
         pass
+
+    run(scenario())
+
+
+def test_a_socket_of_an_earlier_start_that_nobody_asks_for_is_given_up_by_systemd_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told,
+        socket.create_server(("127.0.0.1", 0)) as stray,
+        open_socket(UnixPath(str(tmp_path / "stray.sock"))) as file,
+    ):
+        told.bind(str(tmp_path / "told"))
+        told.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "told"))
+        fds = [os.dup(one.fileno()) for one in (stray, file)]
+        monkeypatch.setattr("router.service.take_from_systemd", lambda *_: fds)
+
+        async def scenario() -> None:
+            router = Router(settings(), {})
+            task = asyncio.create_task(router.run())
+            await until(lambda: router.phase is Phase.SERVING, "it serves")
+            router.stop()
+            await task
+
+        run(scenario())
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, stored, _, _ = socket.recv_fds(told, 4096, 8)
+                heard.append(data.decode())
+                for fd in stored:
+                    os.close(fd)
+        for address in (f"127.0.0.1:{stray.getsockname()[1]}", f"unix:{tmp_path / 'stray.sock'}"):
+            assert f"FDSTOREREMOVE=1\nFDNAME={name_of(address)}" in heard
+        assert not (tmp_path / "stray.sock").exists()
+
+
+def test_a_start_that_fails_leaves_what_systemd_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "stray.sock"
+    with open_socket(UnixPath(str(path))) as file:
+        fd = os.dup(file.fileno())
+        monkeypatch.setattr("router.service.take_from_systemd", lambda *_: [fd])
+        chosen = settings()
+        with open_socket(chosen.routes["rw"].listen) as taken:
+            taken.listen()
+            with pytest.raises(SettingsError, match="Address already in use"):
+                asyncio.run(Router(chosen, {}).run())
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+        assert path.exists()
+
+
+def test_a_router_whose_workers_were_taken_over_is_ready_before_new_ones_serve(run: Run) -> None:
+    async def scenario() -> None:
+        router = Router(settings(), {})
+        assert router.not_ready_because() == "starting"
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        router.phase = Phase.STARTING
+        assert router.not_ready_because() == "no topology seen yet of main"
+        assert router._crew is not None
+        for hand in router._crew.hands.values():
+            hand.retired = True
+        assert router.not_ready_because() == "starting"
+        router.phase = Phase.SERVING
+        router.stop()
+        await task
 
     run(scenario())

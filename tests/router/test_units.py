@@ -35,6 +35,7 @@ def test_the_service_is_what_the_router_expects() -> None:
     service = unit(SERVICE)["Service"]
     assert service["Type"] == "notify"
     assert service["NotifyAccess"] == "main"
+    assert service["OOMPolicy"] == "continue", "a worker that dies is replaced, and the others serve on"
     assert service["KillMode"] == "mixed", "workers are told by the main process"
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert int(service["FileDescriptorStoreMax"]) >= 2 * len(DEFAULT_ROUTES)
