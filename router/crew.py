@@ -20,6 +20,7 @@ from router.messages import (
     DialFailure,
     Handshakes,
     Kill,
+    Lacking,
     ListSessions,
     Message,
     Pulse,
@@ -89,7 +90,7 @@ class Crew:
             if hand.retired:
                 hand.send(orders)  # it opens none, but its sessions of routes that are gone have to end, too
             else:
-                self.orders.brief(hand.send)
+                self._brief(hand)
 
     def tell(self, message: Message) -> None:
         """Send a message to every worker, those that drain included."""
@@ -243,7 +244,10 @@ class Crew:
             self._start_later(LAST_WAIT)
             return
         self.hands[serial] = hand
-        self.orders.brief(hand.send)
+        self._brief(hand)
+
+    def _brief(self, hand: Hand) -> None:
+        hand.sockets = self.orders.brief(hand.send, hand.sockets)
 
     def _start_later(self, wait: float) -> None:
         def start() -> None:
@@ -260,6 +264,8 @@ class Crew:
                 self._change()
             case Handshakes():
                 self.orders.hear(message)
+            case Lacking():
+                hand.sockets -= set(message.addresses)  # the next beat sends them again
             case DialFailure():
                 self._on_dial_failure(message.cluster, message.member)
             case _:
@@ -291,6 +297,8 @@ class Crew:
             if hand.unanswered > HANG_LIMIT / PULSE:
                 log.error("worker %d: killed, for it has not answered for %g s", hand.serial, HANG_LIMIT)
                 hand.kill()
+            if not hand.retired and self.orders.addresses - hand.sockets:
+                self._brief(hand)
             hand.send(Pulse(0, self._others(hand)))
 
     def _others(self, hand: Hand) -> dict[str, int]:

@@ -66,6 +66,7 @@ class Hand:
         self.serial, self.column, self.pid = state.serial, state.column, state.pid
         self.started_at, self.report, self.retired = state.started_at, state.report, state.retired
         self.serving = state.report.state is WorkerState.SERVING
+        self.sockets: frozenset[str] = frozenset()  # addresses whose listening sockets it was sent
         self.unanswered = 0  # pulses since it was heard last
         self._on_message, self._on_end = on_message, on_end
         self._answers: dict[int, asyncio.Future[Any]] = {}

@@ -102,6 +102,7 @@ class Link:
         if self._open:
             self.pause()
             self._open = False
+            self._drop_fds()
             self._sock.close()
 
     def _end(self) -> None:
@@ -133,6 +134,8 @@ class Link:
                 return
             except OSError:
                 packet, ancillary = b"", []
+            if packet and packet[0] & FIRST:
+                self._drop_fds()  # of a message whose end never came: its sender was replaced
             for level, kind, data in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds = array.array("i")
@@ -145,6 +148,11 @@ class Link:
             if whole is not None:
                 fds_now, self._fds = self._fds, []
                 self._hear(whole, fds_now)
+
+    def _drop_fds(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
 
     def _hear(self, data: bytes, fds: list[int]) -> None:
         try:

@@ -131,6 +131,13 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacking:
+    """Sockets that the worker has been told to serve on and has not got, for want of descriptors."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The answer to `Pulse`. A worker's last has number 0 and comes before it ends."""
 
@@ -183,6 +190,7 @@ Message = (
     | Blocked
     | Retire
     | Serving
+    | Lacking
     | Report
     | Sessions
     | Killed
@@ -201,6 +209,7 @@ KINDS: Mapping[str, type[Message]] = {
     "blocked": Blocked,
     "retire": Retire,
     "serving": Serving,
+    "lacking": Lacking,
     "report": Report,
     "sessions": Sessions,
     "killed": Killed,

@@ -81,19 +81,28 @@ class Orders:
             for host in stand[0][len(before) :]:
                 log.warning("route %s: host %s is blocked for hanging up too often", route, host)
 
-    def brief(self, send: Callable[[Message, Sequence[int]], None]) -> None:
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Where workers are to listen."""
+        return frozenset(self._sockets)
+
+    def brief(self, send: Callable[[Message, Sequence[int]], None], had: frozenset[str]) -> frozenset[str]:
         """Tell one worker all that it needs in order to serve.
 
         Args:
             send: sends it a message with descriptors.
+            had: addresses whose sockets it was sent before; it may have no descriptors to take them with again.
+
+        Returns:
+            those that it was sent by now, and keeps.
         """
         if self._configure is None:
-            return
+            return had
         for cluster, topology in self._views.items():
             send(View(cluster, topology), ())
         for modes in self._modes.values():
             send(modes, ())
-        addresses = list(self._sockets)
+        addresses = [address for address in self._sockets if address not in had]
         for at in range(0, len(addresses), FDS_AT_ONCE):
             some = addresses[at : at + FDS_AT_ONCE]
             send(Sockets(tuple(some)), [self._sockets[address] for address in some])
@@ -102,3 +111,4 @@ class Orders:
             stand = self.blocks.stand(order.route.name)
             if any(stand):
                 send(Blocked(order.route.name, *stand), ())
+        return self.addresses

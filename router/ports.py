@@ -6,6 +6,7 @@ Owns listening in a worker, and what its routes did. Must not know the link or o
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import time
@@ -18,6 +19,8 @@ from router.messages import Configure, RouteOrder
 from router.port import Port
 from router.reports import RouteReport, combine, past
 from router.yielding import Yielding
+
+log = logging.getLogger("fairlead.router")
 
 
 class Ports:
@@ -38,6 +41,8 @@ class Ports:
         ] = []  # cluster, port of a route that is gone, when its time is over
         self._past: dict[str, RouteReport] = {}
         self._is_closed = False
+        self.lacking: frozenset[str] = frozenset()
+        """Addresses to listen on whose sockets we have not got."""
 
     def __iter__(self) -> Iterator[Port]:
         yield from [listener.port for _, listener in self._held.values()]
@@ -51,6 +56,10 @@ class Ports:
     def take(self, addresses: tuple[str, ...], fds: list[int]) -> None:
         """Take over descriptors of listening sockets, in this order."""
         if self._is_closed:
+            for fd in fds:
+                os.close(fd)
+            return
+        if len(fds) != len(addresses):  # those for which no descriptor was free did not come (unix(7), MSG_CTRUNC)
             for fd in fds:
                 os.close(fd)
             return
@@ -81,12 +90,31 @@ class Ports:
                 self._leaving.append((order.cluster, listener.port, time.monotonic() + wanted.drain_timeout))
         for name, order in orders.items():
             if name not in self._held and order.address in self._sockets:
-                accepted = self._yielding.accepted if self._yielding is not None else None
-                listener = Listener(self._make(order), self._sockets[order.address].dup(), accepted)
-                await listener.start()
-                self._held[name] = order, listener
+                await self._open(order)
         for address in self._sockets.keys() - {order.address for order in orders.values()}:
             self._sockets.pop(address).close()
+        lacking = frozenset[str]()
+        if not self._is_closed:
+            lacking = frozenset(order.address for order in orders.values()) - self._sockets.keys()
+        for address in sorted(lacking - self.lacking):
+            log.error("nobody listens on %s: out of descriptors; it is tried again", address)
+        self.lacking = lacking
+
+    async def _open(self, order: RouteOrder) -> None:
+        try:
+            sock = self._sockets[order.address].dup()
+        except OSError:
+            self._sockets.pop(order.address).close()
+            return
+        accepted = self._yielding.accepted if self._yielding is not None else None
+        listener = Listener(self._make(order), sock, accepted)
+        try:
+            await listener.start()
+        except OSError:
+            listener.close()
+            self._sockets.pop(order.address).close()
+            return
+        self._held[order.route.name] = order, listener
 
     def tick(self, now: float) -> None:
         """What is to be done every tenth of a second, at `now` in monotonic seconds."""

@@ -7,6 +7,7 @@ no configuration, asks no member and no name server. Run by `router.hands` as `p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -35,6 +36,7 @@ from router.messages import (
     Handshakes,
     Kill,
     Killed,
+    Lacking,
     ListSessions,
     Log,
     Message,
@@ -100,6 +102,7 @@ class Worker:
         self._cut_at_end = 0
         self._heard_at = time.monotonic()
         self._lag = 0.0
+        self._resident = 0
         self._failed_at: dict[str, float] = {}
         self._inbox: asyncio.Queue[tuple[Message, list[int]]] = asyncio.Queue()
         self._link: Link | None = None
@@ -210,7 +213,9 @@ class Worker:
         if self.state is not WorkerState.DRAINING:
             self._rows.update({order.route.name: order.row for order in wanted.routes})
         await self._ports.configure(wanted)
-        if self.state is WorkerState.STARTING:
+        if self._ports.lacking:
+            self._say(Lacking(tuple(sorted(self._ports.lacking))))
+        elif self.state is WorkerState.STARTING:
             self.state = WorkerState.SERVING
             gc.collect()
             gc.freeze()  # what stands now stays: later collections need not look at it
@@ -260,13 +265,15 @@ class Worker:
         return tuple(sorted(found))
 
     def _report(self) -> WorkerReport:
+        with contextlib.suppress(OSError):  # no descriptor is free to read it with: what was is told
+            self._resident = _resident()
         return WorkerReport(
             serial=self.serial,
             pid=os.getpid(),
             started_at=self._started_at,
             state=self.state,
             lag=self._lag,
-            resident=_resident(),
+            resident=self._resident,
             tasks=len(asyncio.all_tasks()),
             cut_at_end=self._cut_at_end,
             routes=self._ports.report(),

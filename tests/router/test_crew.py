@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
@@ -587,3 +588,38 @@ def test_a_drain_hushes_a_socket_before_it_is_closed(stored: bool) -> None:
         sockets.open({"routes.rw.listen": (at, Wire())})
         asyncio.run(drain(cast("Crew", Told()), sockets, [str(at)], 1.0, Stop()))
         assert hushed == [not stored], "systemd's goes on taking connections, for the next start"
+
+
+def test_a_worker_that_is_out_of_descriptors_serves_what_it_can_and_takes_up_the_rest_later(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.crew.PULSE", 0.1)
+
+    async def scenario() -> None:
+        async with member() as one, a_crew(1) as bench:
+            [first] = bench.sockets
+            bench.cluster.set((one, P))
+            bench.show(bench.cluster.topology)
+            client = await Client.open(first)
+            [pid] = bench.pids()
+            before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            for free in range(3):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free(pid) + free, before[1]))
+                bench.serve((route(parking_limit=7), first))
+                second = bench.listen()
+                bench.serve((route(parking_limit=7), first), (route(name="other"), second))
+                await bench.crew.refresh()
+                await bench.crew.refresh()
+                assert await client.works()
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+                late = await Client.open(second)
+                late.close()
+            assert bench.pids() == [pid]
+            assert bench.crew.died == 0
+            client.close()
+
+    def lowest_free(pid: int) -> int:
+        used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}  # noqa: PTH208 names alone
+        return min(set(range(len(used) + 1)) - used)
+
+    run(scenario())

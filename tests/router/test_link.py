@@ -116,3 +116,21 @@ def test_a_machine_with_small_buffers_will_do(run: Run) -> None:
         other.link.close()
 
     run(scenario())
+
+
+def test_descriptors_of_a_message_that_never_came_whole_are_closed(run: Run) -> None:
+    async def scenario() -> None:
+        ours, theirs = make_pair()
+        other = End(theirs)
+        with ours, socket.socket() as lost, socket.socket() as sent:
+            [first, *_] = encode(Sockets(("x" * 200_000,)))
+            socket.send_fds(ours, [first], [lost.fileno()])
+            socket.send_fds(ours, encode(Sockets(("a",))), [sent.fileno()])
+            await until(lambda: bool(other.heard), "the whole one is heard")
+            [(message, [fd])] = other.heard
+            assert message == Sockets(("a",))
+            assert os.fstat(fd).st_ino == os.fstat(sent.fileno()).st_ino
+            os.close(fd)
+        other.link.close()
+
+    run(scenario())
