@@ -160,10 +160,7 @@ class Port:
         """End all sessions at once, and what may become one; return how many sessions there were."""
         for preface in list(self.prefaces):
             preface.abort()
-        sessions = list(self.sessions.values())
-        for session in sessions:
-            session.cut(why)
-        return len(sessions)
+        return sum(session.part(why) for session in list(self.sessions.values()))
 
     def admit(self, client: Endpoint | None, descriptor: int) -> Refusal | None:
         """Why a session that has just entered is refused, or None. It has been counted already.

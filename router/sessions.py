@@ -190,6 +190,16 @@ class Session:
         self.phase = Phase.ENDED
         self.abort()
 
+    def part(self, why: str) -> bool:
+        """End for good; a client that has no member yet is told why. Return whether it had not ended before."""
+        had_ended = self.phase is Phase.ENDED
+        if not had_ended and self._attaching is not None:
+            self._attaching.cancel()
+            self._refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
+        elif not had_ended or self.member is not None:  # one that was refused has a second to read why
+            self.cut(why)
+        return not had_ended
+
     def end(self, word: str, why: str) -> None:
         """Close both sides, what is on its way included.
 

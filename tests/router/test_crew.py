@@ -623,3 +623,25 @@ def test_a_worker_that_is_out_of_descriptors_serves_what_it_can_and_takes_up_the
         return min(set(range(len(used) + 1)) - used)
 
     run(scenario())
+
+
+def test_a_client_that_waits_for_a_member_is_told_when_its_route_is_gone(run: Run) -> None:
+    async def scenario() -> None:
+        async with a_crew(1) as bench:
+            [at] = bench.sockets
+            host, port = at.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            async with asyncio.timeout(5):
+                while not (await bench.report()).parked_now:
+                    pass
+            bench.serve()
+            said = await reader.read()
+            assert said[4:7] == b"\xff\xd3\x07", "error 2003"
+            assert b"its route is gone" in said
+            writer.close()
+            async with asyncio.timeout(5):
+                while (report := await bench.report()).sessions:
+                    pass
+            assert (report.parked_now, report.cut, report.refused) == (0, 0, {2003: 1})
+
+    run(scenario())
