@@ -26,6 +26,7 @@ from router.notify import name_of
 from router.reports import RouteReport
 from router.service import Phase, Router
 from router.settings import Settings, SettingsError, parse
+from router.sockets import SO_ATTACH_FILTER
 from srv.lookup import Outcome
 from tests.router.conftest import Run
 from tests.router.fakes import until
@@ -431,5 +432,28 @@ def test_a_client_that_waits_for_a_member_is_told_when_the_drain_is_over(run: Ru
         await task  # though the client closes nothing
         assert crew.cut_at_end == 1, "once"
         writer.close()
+
+    run(scenario())
+
+
+def test_a_reload_hushes_a_socket_before_its_route_goes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        chosen = settings()
+        moved = chosen.routes["rw"].model_copy(update={"listen": Endpoint("127.0.0.1", free_port())})
+        router = Router(chosen, {}, reread=lambda: (chosen.model_copy(update={"routes": {"rw": moved}}), {}))
+        task = asyncio.create_task(router.run())
+        await until(lambda: router.phase is Phase.SERVING, "it serves")
+        sock, configure = router._sockets._sockets[str(chosen.routes["rw"].listen)], router._configure
+
+        def note() -> None:
+            hushed.append(bool(sock.getsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, 64)))
+            configure()
+
+        hushed: list[bool] = []
+        monkeypatch.setattr(router, "_configure", note)
+        await router.reload()
+        assert hushed == [True], "what came between the last accept and the close would be reset"
+        router.stop()
+        await task
 
     run(scenario())
