@@ -195,7 +195,7 @@ class Session:
         had_ended = self.phase is Phase.ENDED
         if not had_ended and self._attaching is not None:
             self._attaching.cancel()
-            self._refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
+            self.refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
         elif not had_ended or self.member is not None:  # one that was refused has a second to read why
             self.cut(why)
         return not had_ended
