@@ -126,7 +126,8 @@ def compare(report: Report, before: Report | None, seconds: float) -> Report:
     node, was = report.galera, before.galera if before else None
     if node is None or was is None or before is None or before.uuid != report.uuid:
         return report
-    written = max(0, node.replicated - was.replicated) / seconds
+    # Writers pause, and flow control makes them: a look without a write does not mean that nobody writes there.
+    written = max((node.replicated - was.replicated) / seconds, was.written / 2)
     in_state = was.in_state + seconds if node.local_state == was.local_state else 0.0
     return replace(report, galera=replace(node, compared=True, written=written, in_state=in_state))
 

@@ -135,8 +135,8 @@ class GaleraNode:
     which alone tells `written`.
 
     Measurements: `uptime`: whole seconds since the server started. `replicated`: how many writesets began on it since;
-    `written`: the same for each second between the two latest looks. `in_state`: for how many seconds of looks
-    `local_state` has been the same.
+    `written`: the same for each second between the two latest looks, or half of what it was before if that is more.
+    `in_state`: for how many seconds of looks `local_state` has been the same.
     """
 
     state_uuid: str

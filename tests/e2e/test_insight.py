@@ -26,7 +26,7 @@ from bench.sandbox.sandbox import Sandbox
 from tests.e2e.browser import opened
 from tests.e2e.routing import RO_PORT, RW_PORT, Stage, until
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(400)]
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CONFIGURATION = f"""
 [clusters.main]

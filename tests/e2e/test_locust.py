@@ -12,7 +12,7 @@ from bench.peers.environments import ensure_environment
 from bench.sandbox.errors import SandboxError
 from bench.sandbox.sandbox import Sandbox
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(400)]
 PLAN = Plan(users=4, seconds=6)
 
 

@@ -14,7 +14,7 @@ from bench.transparency.runs import Bench, compare_suite, standing
 from bench.transparency.sources import ensure_source
 from bench.transparency.suites import SUITES
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
