@@ -14,7 +14,7 @@ import pytest
 from bench.peers.root import PEERS
 from bench.sandbox.errors import SandboxError
 
-SESSIONS = 400
+SESSIONS = 2000  # of fewer, what a process takes or gives back meanwhile would hide their share
 WHAT = ["--quick", "--only", "idle_sessions", "--only", "loop_lag", "--variants", "direct,fairlead"]
 
 
@@ -29,10 +29,10 @@ def test_sessions_that_wait_and_answers_while_sessions_come(tmp_path: Path) -> N
     run = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     own = re.search(
-        rf"^fairlead: ([\d.]+) KiB of its own for each of {SESSIONS} sessions that wait", run.stdout, re.MULTILINE
+        rf"^fairlead: (-?[\d.]+) KiB of its own for each of {SESSIONS} sessions that wait", run.stdout, re.MULTILINE
     )
     assert own is not None, run.stdout
-    assert 0.5 < float(own[1]) < 100
+    assert float(own[1]) < 24
     for name in ("direct", "fairlead"):
         assert re.search(rf"^{name}: at 1000 new sessions a second an answer takes [\d.]+ ms", run.stdout, re.MULTILINE)
     document = (tmp_path / "speed.md").read_text()
