@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 
 from router.port import Port
@@ -13,13 +14,13 @@ from router.sessions import Session
 def report_route(port: Port, *, listening: bool) -> RouteReport:
     """What a port did and does, live sessions' bytes included."""
     tally = port.tally
-    attached: dict[str, int] = {}
+    attached: Counter[str] = Counter()
     bytes_in, bytes_out = tally.bytes_in, tally.bytes_out
     for session in port.sessions.values():
         bytes_in += session.bytes_in
         bytes_out += session.bytes_out
         if session.member is not None:
-            attached[session.member.name] = attached.get(session.member.name, 0) + 1
+            attached[session.member.name] += 1
     return RouteReport(
         name=port.route.name,
         started=tally.started,

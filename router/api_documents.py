@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Mapping
 from enum import Enum
@@ -208,12 +207,3 @@ def describe_settings(settings: Any) -> Any:
     if isinstance(settings, (tuple, list, set, frozenset)):
         return [describe_settings(value) for value in settings]
     return str(settings)
-
-
-def host_of(client: str) -> str:
-    """The address in `ADDRESS:PORT`, as sessions have it; an IPv6 one may stand there with or without brackets."""
-    host = client.rpartition(":")[0].strip("[]")
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return client

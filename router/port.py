@@ -11,6 +11,7 @@ import logging
 import random
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from cluster.members import Endpoint, Member
@@ -56,16 +57,16 @@ class Tally:
 
     def __init__(self) -> None:
         self.started = 0  # sessions accepted
-        self.refused: dict[int, int] = {}  # sessions answered with an error, by its code
+        self.refused: Counter[int] = Counter()  # sessions answered with an error, by its code
         self.abandoned = 0  # sessions whose client left before they had a member
         self.parked = 0  # sessions that had to wait
         self.parked_seconds = 0.0  # the time they waited, summed
         self.cut = 0  # sessions ended because their member was demoted or lost
-        self.ended: dict[str, int] = {}  # sessions ended by a limit or an operator, by `sessions.End`'s words
-        self.joined: dict[str, int] = {}  # sessions, by member
+        self.ended: Counter[str] = Counter()  # sessions ended by a limit or an operator, by `Session.end`'s words
+        self.joined: Counter[str] = Counter()  # sessions, by member
         self.connect_seconds: dict[str, float] = {}  # how long their members took to accept, summed, by member
         self.connect_times: dict[str, dict[int, int]] = {}  # the same in buckets, by member and upper bound
-        self.dial_failures: dict[str, int] = {}  # by member
+        self.dial_failures: Counter[str] = Counter()  # by member
         self.bytes_in = 0  # client to member, of ended sessions
         self.bytes_out = 0
 
@@ -76,7 +77,7 @@ class Port:
     Args:
         route: what the port stands for.
         topology: gives the cluster's latest topology; for a static list `routes.static_topology`.
-        tasks: owns the tasks of sessions that are not attached yet.
+        tasks: owns lookups of names, and looks at members in quarantine.
         on_dial_failure: told of each member that is offered and cannot be connected to.
         counts: of sessions, all workers together.
         loads: sessions by member, of all routes and workers.
@@ -192,7 +193,7 @@ class Port:
     def dial_failed(self, candidate: Candidate, why: str) -> None:
         """A member that is offered could not be connected to, or did not greet."""
         member = candidate.member
-        self.tally.dial_failures[member.name] = self.tally.dial_failures.get(member.name, 0) + 1
+        self.tally.dial_failures[member.name] += 1
         self.names.doubt(candidate.endpoint.host)
         if self.quarantine.failed(candidate, time.monotonic()):
             log.warning("route %s: %s is tried last from now on: %s", self.route.name, member.name, why)
@@ -222,7 +223,7 @@ class Port:
 
     def refused(self, refusal: Refusal) -> None:
         """Count a session that was answered with an error."""
-        self.tally.refused[refusal.code] = self.tally.refused.get(refusal.code, 0) + 1
+        self.tally.refused[refusal.code] += 1
 
     def set_member_modes(self, modes: Mapping[str, Leave]) -> None:
         """Say which members are to be left; the others, and those that were and are no more, are used as before."""

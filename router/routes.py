@@ -216,19 +216,6 @@ class _Pool:
         return cls(tuple(contenders.values()), candidates)
 
 
-def pick(
-    topology: Topology,
-    route: Route,
-    *,
-    draw: Draw,
-    now: float,
-    barred: Collection[str] = (),
-    suspects: Collection[str] = (),
-) -> Pick:
-    """Order the members that one new session of this route may use; the arguments are a `Lineup`'s."""
-    return Lineup(topology, route, barred, suspects).pick(draw, now)
-
-
 def _why_nobody(topology: Topology, route: Route, pools: Pools, barred: Collection[str]) -> str:
     if topology.trust is Trust.NO_QUORUM:
         return topology.reason

@@ -210,8 +210,7 @@ class Session:
         if self.phase is Phase.ENDED:
             return
         log.info("session %d: ended, client %s, route %s: %s", self.id, self.peer, self.port.route.name, why)
-        ended = self.port.tally.ended
-        ended[word] = ended.get(word, 0) + 1
+        self.port.tally.ended[word] += 1
         self.phase = Phase.ENDED
         for end in (self._member_end, self.client):
             if end is not None:
@@ -230,8 +229,7 @@ class Session:
             self.port.dial_failed(Candidate(member, endpoint), why)
         end.peer = None
         end.abort()
-        ended = self.port.tally.ended  # it had a member, and is refused all the same: both are counted
-        ended["silent member"] = ended.get("silent member", 0) + 1
+        self.port.tally.ended["silent member"] += 1  # it had a member, and is refused all the same: both are counted
         self.refuse(no_member(self.port.route.name, why, time.monotonic() - self.since))
 
     def abort(self) -> None:
@@ -304,7 +302,7 @@ class Session:
         self.member, self._member_end, self.phase = member, end, Phase.JOINED
         self.joined_at = self.quiet_since = time.monotonic()
         tally, name = self.port.tally, member.name
-        tally.joined[name] = tally.joined.get(name, 0) + 1
+        tally.joined[name] += 1
         tally.connect_seconds[name] = tally.connect_seconds.get(name, 0.0) + took
         durations.count(tally.connect_times.setdefault(name, {}), durations.CONNECT_BOUNDS, took)
         self.client.join(end)

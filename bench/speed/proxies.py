@@ -103,16 +103,22 @@ def _mysqlrouter(directory: Path, upstream: Upstream) -> Proxy:
     os.chown(directory, SERVER_ID, SERVER_ID)
     (directory / "router.conf").write_text(mysqlrouter_text(upstream, port))
     return _spawn(
-        ROUTER, port, _router_argv(directory, f"--config={PRIVATE_HOME}/router.conf"), directory, (PROXY_CORE,)
+        ROUTER, port, router_argv(directory, f"--config={PRIVATE_HOME}/router.conf"), directory, (PROXY_CORE,)
     )
 
 
-def _router_argv(directory: Path, *arguments: str) -> list[str]:
-    """MySQL Router in the root that the server has too, with this directory as its home, without privileges."""
+def router_argv(directory: Path, *arguments: str, program: str = "/usr/bin/mysqlrouter") -> list[str]:
+    """MySQL Router in the root that the server has too, with this directory as its home, without privileges.
+
+    Args:
+        directory: which it sees as its home.
+        arguments: its own.
+        program: another of its programs, by its path there.
+    """
     hosts = directory / "hosts"
     hosts.write_text(f"{HOST} localhost\n")
     argv = PrivateRoot(ensure_root(cache_dir(), print)).launch(directory, hosts, arguments)
-    return ["/usr/bin/mysqlrouter" if word == "/usr/sbin/mysqld" else word for word in argv]
+    return [program if word == "/usr/sbin/mysqld" else word for word in argv]
 
 
 def _bootstrapped(directory: Path, upstream: Upstream) -> Proxy:
@@ -133,8 +139,8 @@ def _bootstrapped(directory: Path, upstream: Upstream) -> Proxy:
         options.append(f"--client-ssl-{option}={PRIVATE_HOME}/{path.name}")
     for name, value in BOOTSTRAP_OPTIONS.items():
         options.append(f"--conf-set-option={name}={value}")
-    run_program(_router_argv(directory, *options), text=f"{account.password}\n")
-    argv = _router_argv(directory, f"--config={PRIVATE_HOME}/r/mysqlrouter.conf")
+    run_program(router_argv(directory, *options), text=f"{account.password}\n")
+    argv = router_argv(directory, f"--config={PRIVATE_HOME}/r/mysqlrouter.conf")
     return _spawn(BOOTSTRAPPED, port, argv, directory, (PROXY_CORE,))
 
 

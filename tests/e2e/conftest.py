@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from bench.peers.root import PEERS
 from bench.sandbox.errors import SandboxError
+from bench.sandbox.processes import find_marked
 from bench.sandbox.programs import need_program, run_program
 from bench.sandbox.sandbox import Sandbox
 from bench.sandbox.servers import choose_server
@@ -52,6 +54,17 @@ def _interruptible() -> None:
     """Whoever started the tests in the background may have SIGINT ignored, which all children would inherit."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def mark() -> Iterator[Mapping[str, str]]:
+    """For the environment of a program: by it everything that it started is found, and must have ended."""
+    name, value = "FAIRLEAD_TEST_MARK", f"{os.getpid()}-{time.monotonic_ns()}"
+    yield {name: value}
+    left = find_marked(name, value)
+    for process in left:
+        os.kill(process.pid, signal.SIGKILL)
+    assert not left, "processes were left running"
 
 
 @pytest.fixture

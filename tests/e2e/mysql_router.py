@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.sandbox.layout import cache_dir
-from bench.sandbox.server_root import ensure_root
-from bench.sandbox.servers import PRIVATE_HOME, SERVER_ID, PrivateRoot
+from bench.sandbox.servers import PRIVATE_HOME, SERVER_ID
+from bench.speed.proxies import router_argv
 
 USER, PASSWORD = "reader", "not much of a secret"
 BASE = "/api/20190715"
@@ -61,7 +60,7 @@ class MySqlRouter:
         os.chown(directory / "users", SERVER_ID, SERVER_ID)
         self._directory = directory
         subprocess.run(
-            self._argv("/usr/bin/mysqlrouter_passwd", "set", f"{PRIVATE_HOME}/users", USER),
+            router_argv(directory, "set", f"{PRIVATE_HOME}/users", USER, program="/usr/bin/mysqlrouter_passwd"),
             input=f"{PASSWORD}\n",
             text=True,
             check=True,
@@ -70,17 +69,11 @@ class MySqlRouter:
         )
         with (directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                self._argv("/usr/bin/mysqlrouter", f"--config={PRIVATE_HOME}/router.conf"),
+                router_argv(directory, f"--config={PRIVATE_HOME}/router.conf"),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-
-    def _argv(self, program: str, *arguments: str) -> list[str]:
-        hosts = self._directory / "hosts"
-        hosts.write_text("127.0.0.1 localhost\n")
-        argv = PrivateRoot(ensure_root(cache_dir(), lambda text: None)).launch(self._directory, hosts, arguments)
-        return [program if word == "/usr/sbin/mysqld" else word for word in argv]
 
     def get(self, path: str) -> Any:
         """A document below the base."""

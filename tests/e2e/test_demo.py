@@ -8,32 +8,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from bench.sandbox.processes import find_marked
-
 pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300), pytest.mark.usefixtures("possible")]
-MARK = "FAIRLEAD_TEST_DEMO"
 
 
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """A value in the environment by which everything that was started can be found."""
-    value = f"{os.getpid()}-{time.monotonic_ns()}"
-    yield value
-    left = find_marked(MARK, value)
-    for process in left:
-        os.kill(process.pid, signal.SIGKILL)
-    assert not left, "processes were left running"
-
-
-def start(directory: Path, mark: str, *arguments: str, keep: bool = False) -> subprocess.Popen[str]:
+def start(directory: Path, mark: Mapping[str, str], *arguments: str, keep: bool = False) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "router.cli", "demo", "--dir", str(directory), *arguments]
-    environment = {**os.environ, MARK: mark, "KEEP": "1" if keep else ""}
+    environment = {**os.environ, **mark, "KEEP": "1" if keep else ""}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
@@ -43,7 +28,9 @@ def namespaces() -> list[str]:
     return sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
 
 
-def test_it_accounts_for_every_write_and_leaves_nothing(directory: Path, mark: str, tmp_path: Path) -> None:
+def test_it_accounts_for_every_write_and_leaves_nothing(
+    directory: Path, mark: Mapping[str, str], tmp_path: Path
+) -> None:
     before = namespaces()
     report = tmp_path / "report.json"
     with start(directory, mark, "--json", str(report)) as demo:
@@ -65,7 +52,7 @@ def test_it_accounts_for_every_write_and_leaves_nothing(directory: Path, mark: s
     assert namespaces() == before
 
 
-def test_interrupted_it_leaves_nothing(directory: Path, mark: str) -> None:
+def test_interrupted_it_leaves_nothing(directory: Path, mark: Mapping[str, str]) -> None:
     before = namespaces()
     with start(directory, mark, "--switchovers", "1000") as demo:
         assert demo.stdout is not None
@@ -80,7 +67,7 @@ def test_interrupted_it_leaves_nothing(directory: Path, mark: str) -> None:
     assert namespaces() == before
 
 
-def test_kept_it_stays_up_until_it_is_ended(directory: Path, mark: str) -> None:
+def test_kept_it_stays_up_until_it_is_ended(directory: Path, mark: Mapping[str, str]) -> None:
     before = namespaces()
     with start(directory, mark, "--switchovers", "0", "--kills", "0", keep=True) as demo:
         said, _ = demo.communicate()
@@ -97,7 +84,7 @@ def test_kept_it_stays_up_until_it_is_ended(directory: Path, mark: str) -> None:
     assert namespaces() == before
 
 
-def test_a_sandbox_that_is_somebodys_own_is_left_alone(directory: Path, mark: str) -> None:
+def test_a_sandbox_that_is_somebodys_own_is_left_alone(directory: Path, mark: Mapping[str, str]) -> None:
     (directory / "sandbox").mkdir(parents=True)
     (directory / "sandbox" / "precious").touch()
     with start(directory, mark) as demo:

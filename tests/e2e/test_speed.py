@@ -6,41 +6,27 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from bench.sandbox.processes import find_marked
 from bench.speed import proxies
 from bench.speed.cases import DIRECT, OURS, QUICK_ROUNDS
 from bench.speed.summary import decode
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.usefixtures("possible", "peers")]
-MARK = "FAIRLEAD_TEST_SPEED"
 CASE = "oltp_point_select/plain/8"
 
 
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """A value in the environment by which everything that was started can be found."""
-    value = f"{os.getpid()}-{time.monotonic_ns()}"
-    yield value
-    left = find_marked(MARK, value)
-    for process in left:
-        os.kill(process.pid, signal.SIGKILL)
-    assert not left, "processes were left running"
-
-
-def start(mark: str, out: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(mark: Mapping[str, str], out: Path, *arguments: str) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "bench.speed", "--quick", "--only", CASE, "--out", str(out), *arguments]
-    environment = {**os.environ, MARK: mark}
+    environment = {**os.environ, **mark}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
-def test_one_case(mark: str, tmp_path: Path) -> None:
+def test_one_case(mark: Mapping[str, str], tmp_path: Path) -> None:
     said, _ = (process := start(mark, tmp_path)).communicate(timeout=100)
     assert process.returncode == 0, said
     rounds = decode((tmp_path / "rounds.json").read_text())
@@ -57,7 +43,7 @@ def test_one_case(mark: str, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"rounds.json", "idle.json", "speed.md", "speed.svg"}
 
 
-def test_nothing_is_left_of_one_that_is_interrupted(mark: str, tmp_path: Path) -> None:
+def test_nothing_is_left_of_one_that_is_interrupted(mark: Mapping[str, str], tmp_path: Path) -> None:
     process = start(mark, tmp_path)
     assert process.stdout is not None
     for line in process.stdout:

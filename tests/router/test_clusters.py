@@ -10,7 +10,7 @@ from cluster.access import Access
 from cluster.members import Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
 from router.clusters import JUST_STARTED, Clusters, Followed
-from router.routes import may_stay, pick
+from router.routes import Lineup, may_stay
 from router.settings import ClusterSettings
 from router.strategies import Draw
 from tests.router.conftest import Run
@@ -35,7 +35,7 @@ def test_what_was_known_before_stands_until_every_member_was_asked(run: Run) -> 
         assert shown == replace(KNOWN, trust=Trust.BLIND, reason=JUST_STARTED)
         assert may_stay(shown, route(), MEMBER), "no session ends for it"
         old = replace(shown, taken_at=time.monotonic() - 60)
-        assert not pick(old, route(), draw=Draw(), now=time.monotonic()).candidates, "not for ever"
+        assert not Lineup(old, route()).pick(Draw(), time.monotonic()).candidates, "not for ever"
 
     run(scenario())
 

@@ -35,7 +35,7 @@ from router.messages import (
     encode,
 )
 from router.reports import RouteReport, SessionReport, WorkerReport, WorkerState
-from router.routes import Route, may_stay, pick
+from router.routes import Lineup, Route, may_stay
 from router.strategies import Draw
 from router.words import Destination, Protocol, StrategyName
 from tests.router.fakes import route
@@ -101,7 +101,7 @@ def test_routes_choose_from_what_came_through_as_from_what_was_sent(
     said = heard(View("main", topology))
     assert isinstance(said, View)
     there, here = (
-        pick(one, chosen, draw=Draw(turn, rng=random.Random(turn)), now=now) for one in (said.topology, topology)
+        Lineup(one, chosen).pick(Draw(turn, rng=random.Random(turn)), now) for one in (said.topology, topology)
     )
     assert there == here
     assert [one.member.weight for one in there.candidates] == [one.member.weight for one in here.candidates]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from cluster.members import Endpoint, Member, Role, State
 from cluster.topology import MemberStatus, Topology, Trust
 from router.promotions import Promotions
 from router.refusals import Refusal, classic_error_packet, encode
-from router.routes import Lineup, may_stay, pick, shares_of, static_topology
+from router.routes import Lineup, Pick, Route, may_stay, shares_of, static_topology
 from router.strategies import Draw
 from router.tables import status_tables, table
 from router.words import Destination, Protocol, StrategyName
@@ -37,8 +38,12 @@ def topology(*members: tuple[Member, Role | None], trust: Trust = Trust.QUORUM, 
 CALM = topology((A, Role.PRIMARY), (B, Role.SECONDARY), (C, Role.SECONDARY))
 
 
+def pick(of: Topology, chosen: Route, draw: Draw | None = None, **options: Collection[str]) -> Pick:
+    return Lineup(of, chosen, **options).pick(draw or Draw(), NOW)
+
+
 def picked(snapshot: Topology, destination: Destination = Destination.SECONDARY, turn: int = 0, **options: bool) -> str:
-    choice = pick(snapshot, route(destination, **options), draw=Draw(turn), now=NOW)  # type: ignore[arg-type]
+    choice = pick(snapshot, route(destination, **options), Draw(turn))  # type: ignore[arg-type]
     return "".join(candidate.member.name for candidate in choice.candidates)
 
 
@@ -47,7 +52,7 @@ def test_roles_and_turns() -> None:
     assert [picked(CALM, turn=turn) for turn in range(3)] == ["bc", "cb", "bc"]
     assert picked(CALM, fallback_to_primary=True) == "bca"
     first = route(Destination.SECONDARY, strategy=StrategyName.FIRST_AVAILABLE)
-    assert [one.member for one in pick(CALM, first, draw=Draw(1), now=NOW).candidates] == [B, C]
+    assert [one.member for one in pick(CALM, first, Draw(1)).candidates] == [B, C]
 
 
 def test_a_pool_of_both_roles_has_the_late_ones_last() -> None:
@@ -63,13 +68,13 @@ def test_a_pool_of_both_roles_has_the_late_ones_last() -> None:
 
 def test_barred_members_get_nothing_and_suspects_come_last() -> None:
     def ordered(**options: object) -> str:
-        chosen = pick(CALM, route(Destination.SECONDARY, fallback_to_primary=True), draw=Draw(), now=NOW, **options)
+        chosen = pick(CALM, route(Destination.SECONDARY, fallback_to_primary=True), **options)
         return "".join(one.member.name for one in chosen.candidates)
 
     assert ordered(barred={"b"}) == "ca"
     assert ordered(suspects={"b"}) == "cab", "after the primary, too: it is better than one that does not answer"
     assert ordered(suspects={"a", "b", "c"}) == "bca", "a route is never left without candidates"
-    chosen = pick(CALM, route(), draw=Draw(), now=NOW, barred={"a"})
+    chosen = pick(CALM, route(), barred={"a"})
     assert (chosen.candidates, chosen.reason) == ((), "no PRIMARY is available: a takes no new sessions")
 
 
@@ -102,7 +107,7 @@ def test_weights_and_health_reach_the_pick() -> None:
     rng = random.Random(1)
 
     def firsts(of: Topology) -> Counter[str]:
-        return Counter(pick(of, weighted, draw=Draw(rng=rng), now=NOW).candidates[0].member.name for _ in range(500))
+        return Counter(pick(of, weighted, Draw(rng=rng)).candidates[0].member.name for _ in range(500))
 
     assert firsts(snapshot)["c"] > 480
     a, b, c = topology((A, Role.PRIMARY), (B, Role.SECONDARY), (C, Role.SECONDARY)).members
@@ -116,7 +121,7 @@ def test_a_list_of_servers_is_used_as_it_stands() -> None:
     listed = (Endpoint("db1", 3306), Endpoint("10.0.0.2", 3307))
     snapshot = static_topology(listed)
     alone = replace(route(Destination.PRIMARY_AND_SECONDARY, strategy=StrategyName.FIRST_AVAILABLE), members=listed)
-    chosen = pick(snapshot, alone, draw=Draw(1), now=NOW)
+    chosen = pick(snapshot, alone, Draw(1))
     assert [one.endpoint for one in chosen.candidates] == list(listed)
     assert [one.member.name for one in chosen.candidates] == ["db1:3306", "10.0.0.2:3307"]
     assert all(may_stay(Topology(), alone, one.member) for one in chosen.candidates)
@@ -127,19 +132,17 @@ def test_the_protocol_chooses_the_port_and_members_without_it_are_left_out() -> 
     choice = pick(
         topology((A, Role.PRIMARY), (only_classic, Role.SECONDARY)),
         route(Destination.SECONDARY, Protocol.X),
-        draw=Draw(),
-        now=NOW,
     )
     assert choice.candidates == ()
     assert choice.reason == "no SECONDARY is available"
-    [candidate] = pick(CALM, route(protocol=Protocol.X), draw=Draw(), now=NOW).candidates
+    [candidate] = pick(CALM, route(protocol=Protocol.X)).candidates
     assert candidate.endpoint == A.x
 
 
 def test_what_was_known_serves_for_a_bounded_time_while_nobody_can_be_asked() -> None:
     blind = replace(CALM, trust=Trust.BLIND, reason="no member could be asked")
     assert picked(blind, Destination.PRIMARY) == "a"
-    late = pick(replace(blind, taken_at=NOW - 31), route(), draw=Draw(), now=NOW)
+    late = pick(replace(blind, taken_at=NOW - 31), route())
     assert late.candidates == ()
     assert "too old" in late.reason
 
@@ -152,7 +155,7 @@ def test_readers_that_are_behind_come_after_those_that_are_fresher() -> None:
 
 
 def test_without_a_majority_nobody_is_picked_and_the_reason_is_told() -> None:
-    choice = pick(topology((A, None), trust=Trust.NO_QUORUM), route(), draw=Draw(), now=NOW)
+    choice = pick(topology((A, None), trust=Trust.NO_QUORUM), route())
     assert (choice.candidates, choice.reason) == ((), "no member could be asked")
 
 
