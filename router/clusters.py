@@ -7,6 +7,7 @@ member once, workers keep the roles that were known before. Must not know worker
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -25,12 +26,11 @@ class Looks:
     """How many looks at each member ended how; for metrics."""
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[str, Outcome], int] = {}
+        self.counts: Counter[tuple[str, Outcome]] = Counter()
 
     def add(self, seen: Observation) -> None:
         """Count one."""
-        key = seen.member.name, seen.outcome
-        self.counts[key] = self.counts.get(key, 0) + 1
+        self.counts[seen.member.name, seen.outcome] += 1
 
 
 class Followed:

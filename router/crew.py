@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -291,6 +292,8 @@ class Crew:
 
     def _beat(self) -> None:
         self._pulse = asyncio.get_running_loop().call_later(PULSE, self._beat)
+        own = {serial: _attached(hand.report) for serial, hand in self.hands.items()}
+        total = sum(own.values(), Counter[str]())
         for hand in list(self.hands.values()):
             # Not by the clock: when we were stopped ourselves, nobody had anything to answer.
             hand.unanswered += 1
@@ -299,17 +302,16 @@ class Crew:
                 hand.kill()
             if not hand.retired and self.orders.addresses - hand.sockets:
                 self._brief(hand)
-            hand.send(Pulse(0, self._others(hand)))
-
-    def _others(self, hand: Hand) -> dict[str, int]:
-        """Sessions by member that workers besides this one have."""
-        others: dict[str, int] = {}
-        for other in self.hands.values():
-            for route in other.report.routes if other is not hand else ():
-                for name, number in route.attached.items():
-                    others[name] = others.get(name, 0) + number
-        return others
+            hand.send(Pulse(0, total - own[hand.serial]))
 
     def _change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _attached(report: WorkerReport) -> Counter[str]:
+    """A worker's sessions by member, all routes together."""
+    sessions = Counter[str]()
+    for route in report.routes:
+        sessions.update(route.attached)
+    return sessions

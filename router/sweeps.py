@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ class Sweeps:
         """End the sessions of members that are to be left by a time."""
         now, counts = time.monotonic(), self._counts()
         self._leaving = {
-            name: hurried(self._leaving.get(name), Departure(now, now + mode.end_within, counts.get(name, 0)))
+            name: hurried(self._leaving.get(name), Departure(now, now + mode.end_within, counts[name]))
             for name, mode in modes.items()
             if mode.end_within is not None
         }
@@ -204,11 +205,8 @@ class Sweeps:
             if session.member is not None and session.phase is not Phase.ENDED:
                 yield session.member.name, session
 
-    def _counts(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for name, _ in self._attached():
-            counts[name] = counts.get(name, 0) + 1
-        return counts
+    def _counts(self) -> Counter[str]:
+        return Counter(name for name, _ in self._attached())
 
     def _move(self) -> None:
         if self._budget:
